@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 _HEADING_WIDTH, _LINE_HEIGHT = 240, 16  # pixels of a PNG
-TILE = 32  # pixels of the longer side of a tile, at least
+TILE = 32  # pixels
 GAP = 4  # pixels between tiles
 NEGATIVE, POSITIVE = HUES["blue"][0], HUES["vermilion"][0]
 
@@ -107,12 +107,12 @@ def symmetric(tiles: np.ndarray) -> np.ndarray:
     return diverging(tiles / np.where(largest > 0, largest, 1))
 
 
-def arranged(tiles: np.ndarray, columns: int) -> np.ndarray:
+def arranged(tiles: np.ndarray, columns: int, side: int = TILE) -> np.ndarray:
     """Colour tiles, uint8 (tile, row, column, RGB), in row-major order as one RGBA image with transparent gaps.
 
-    Small tiles are enlarged by a whole factor without interpolation.
+    Tiles whose longer side has less than `side` pixels are enlarged by a whole factor without interpolation.
     """
-    scale = max(1, -(-TILE // max(tiles.shape[1:3])))
+    scale = max(1, -(-side // max(tiles.shape[1:3])))
     enlarged = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
     count, height, width, _ = enlarged.shape
     columns = min(columns, count)

@@ -43,6 +43,7 @@ COST = "a few seconds; needs trained weights"
 STORED, UNPERMUTED = "as stored", "un-permuted"
 DEFAULT_BLOCKS = 3
 _COLUMNS = 16  # tiles in a line
+_ATTENTION_COLUMNS, _ATTENTION_SIDE = 4, 96  # maps in a line, and pixels of each
 _FILTERS = {Mixer: "token-mixing units", ConvMixer: "depthwise kernels", DaViT: "channel attention"}
 
 
@@ -173,11 +174,7 @@ class FiltersResult:
             )
             figures.append(ImageFigure(f"{self.filters.capitalize()}", panels, caption))
         if self.attention:
-            panels = [
-                ImagePanel(name, arranged(sequential(maps / maps.max(axis=(1, 2), keepdims=True)), 4), f"{name}: maps")
-                for name, maps in self.attention.items()
-                if name in self._shown_blocks
-            ]
+            panels = [_attention_panel(name, self.attention[name]) for name in self._shown_blocks]
             caption = "Attention from each channel (row) to each channel of its group (column). Each map has its scale."
             figures.append(ImageFigure("Channel attention", panels, caption))
         if self.stem.shape[1] in (1, 3):
@@ -326,3 +323,8 @@ def _maps_panel(each: Smoothness, most: int) -> ImagePanel:
     heading = f"{each.block}, {each.arrangement}: {count} filters, mean frequency {each.frequency.mean():.3f}"
     alt = f"{heading}; expected with permuted positions: {each.expected:.3f}"
     return ImagePanel(heading, arranged(symmetric(each.maps[chosen]), _COLUMNS), alt)
+
+
+def _attention_panel(block: str, maps: np.ndarray) -> ImagePanel:
+    colours = sequential(maps / maps.max(axis=(1, 2), keepdims=True))
+    return ImagePanel(block, arranged(colours, _ATTENTION_COLUMNS, _ATTENTION_SIDE), f"{block}: maps")
