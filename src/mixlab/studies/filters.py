@@ -201,7 +201,7 @@ class FiltersResult:
 
     @property
     def methods(self) -> str:
-        sentences = [f"The {self.filters} of {self.settings.model} were read from its weights alone."]
+        sentences = [f"Only the weights of {self.settings.model} were used, those of its {self.filters}."]
         if self.measured:
             arrangements = list(dict.fromkeys(each.arrangement for each in self.measured))
             blocks = len(self.measured) // len(arrangements)
