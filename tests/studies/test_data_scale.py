@@ -14,6 +14,7 @@ from mixlab.studies.data_scale import DEFAULT_MODELS, REGULARISATIONS, SIZES, Se
 from mixlab.studies.data_scale_result import Cell, Trained, claims, gap_name, growth_name, quantities_of
 from mixlab.studies.methods import trainings_protocol
 from mixlab.studies.result import study_page
+from mixlab.training.loop import _is_validated
 from mixlab.training.recipes.schema import Recipe
 
 SETTINGS = Settings(
@@ -71,13 +72,15 @@ def test_all_trainings_have_equal_steps_and_batches(trained):
     assert {(training.steps, training.job.batch) for training in every} == {(40 // 8, 8)}
 
 
-def test_all_trainings_are_validated_equally_often(colours):
-    settings = replace(SETTINGS, epochs=3, batch=4)
+@pytest.mark.parametrize("shares", [("50", "100"), ("23", "70", "100"), ("10", "30", "33", "100")])
+def test_all_trainings_are_validated_equally_often(colours, shares):
+    settings = replace(SETTINGS, epochs=5, batch=2, shares=shares)
     for of_arm in recipes_of(settings, colours).values():
         for recipe in of_arm:
             assert recipe.steps is not None and recipe.subset is not None and recipe.subset.per_class is not None
-            epochs = recipe.steps / (2 * recipe.subset.per_class // settings.batch)
-            assert epochs / recipe.validate_every == 3
+            epochs = -(-recipe.steps // (2 * recipe.subset.per_class // settings.batch))
+            validated = [epoch for epoch in range(epochs) if _is_validated(recipe, epoch) or epoch + 1 == epochs]
+            assert len(validated) == 5
 
 
 def test_the_result_has_the_seconds_of_every_training(result):

@@ -236,6 +236,7 @@ def test_the_weights_with_the_best_validation_accuracy_are_saved_and_the_latest_
         (["epochs=5", "validate_every=2"], [2, 4, 5]),
         (["epochs=4", "validate_every=2"], [2, 4]),
         (["epochs=2", "validate_every=9"], [2]),
+        (["epochs=9", "validate_every=2.5"], [3, 5, 8, 9]),
     ],
 )
 def test_validation_after_every_so_many_epochs_and_after_the_last(make_job, tmp_path, settings, validated):

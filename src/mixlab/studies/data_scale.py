@@ -149,12 +149,10 @@ def _of_subset(
 ) -> dict[str, Any]:
     """The fields of a recipe for `share` per cent of the images. Steps and validations are those of the `largest`."""
     per_class = _per_class(dataset, settings, share)
-    steps_per_epoch, most = (
-        max(_images(dataset, settings, one, split) // settings.batch, 1) for one in (share, largest)
-    )
+    steps_per_epoch, most = (_images(dataset, settings, one, split) // settings.batch for one in (share, largest))
     return {
         "steps": settings.epochs * most,
-        "validate_every": round(most / steps_per_epoch),
+        "validate_every": most / steps_per_epoch,
         "seed": seed,
         "subset": {"classes": list(split.known), "per_class": per_class, "seed": seed},
     }

@@ -114,6 +114,7 @@ def make_result(
     steps = {training.steps for of_arm in trained.trainings.values() for training in of_arm}
     lengths = f"{min(steps):,}" if len(steps) == 1 else f"{min(steps):,} to {max(steps):,}"
     images = [number for one in found.values() for number in one.images]
+    shots = pluralize(settings.shots, "image")
     return trained.result(
         title="Which models gain the most from more data for pre-training?",
         command="mixlab study data-scale",
@@ -132,7 +133,7 @@ def make_result(
         top1_interval="class splits",
         own_figures=_figures(settings, found),
         notes=(
-            f"Top-1 is that of a linear classifier on {settings.shots} images of each new class, the mean of 3 draws.",
+            f"Top-1 is that of a linear classifier on {shots} of each new class, the mean of 3 draws.",
             "The train-test gap is on the known classes, for at most 2,000 training images without augmentation.",
             "The class splits share classes and images, so the intervals hold for other splits of this dataset.",
         ),
@@ -144,10 +145,9 @@ def make_result(
             f"Each of {len(found)} arms was pre-trained on {len(splits)} random halves of the classes of "
             f"{trained.dataset.name}, for {lengths} steps of {settings.batch} images, on nested subsets of "
             f"{min(images):,} to {max(images):,} images; repetition i of every arm has the same classes and seed. Of "
-            f"{pluralize(settings.epochs, 'validation')} at equal steps, the weights with the best accuracy on the "
-            "validation images of the known classes were selected. Their frozen features were "
-            "evaluated in fp32 on the other classes, with a linear classifier on "
-            f"{settings.shots} images of each class."
+            f"{pluralize(settings.epochs, 'validation')} at about the same steps, the weights with the best accuracy "
+            "on the validation images of the known classes were selected. Their frozen features were evaluated in fp32 "
+            f"on the other classes, with a linear classifier on {shots} of each class."
         ),
     )
 

@@ -171,8 +171,7 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
             writer.check_finite(metrics, parameters)
             with metrics.paused():
                 line: dict[str, Any] = {"train": progress.end_epoch(job.task, accelerator), "validation": None}
-                is_due = (epoch + 1) % recipe.validate_every == 0 or progress.step == steps
-                if validation is not None and is_due:
+                if validation is not None and (_is_validated(recipe, epoch) or progress.step == steps):
                     with nullcontext() if ema is None else ema.applied():
                         line["validation"], fitted = validation.evaluate(predict_fn(network, device, plan.mode))
                     progress.scores.append(selecting_score(line["validation"]))
@@ -204,6 +203,11 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
         novelty = novelty_detector(job, weights, learned, accelerator, batch=plan.micro_batch, quiet=quiet)
         writer.finish(weights, learned, novelty, best_checkpoint.metadata.get("fitted", {}) if best_checkpoint else {})
     accelerator.wait_for_everyone()
+
+
+def _is_validated(recipe: Recipe, epoch: int) -> bool:
+    """Whether another `validate_every` epochs are over at the end of `epoch`, which is counted from 0."""
+    return (epoch + 1) // recipe.validate_every > epoch // recipe.validate_every
 
 
 def _is_complete(recipe: Recipe, progress: Progress, steps: int) -> bool:

@@ -244,7 +244,7 @@ class Recipe(Section):
     workers: int = Field(default=0, ge=0)
     max_unreadable: int = Field(default=0, ge=0)  # unreadable images of each split that may be skipped
     validation: Literal["held_out", "merged"] = "held_out"  # merged into train: the weights of the last step are saved
-    validate_every: Count = 1  # epochs between two validations; there is also one after the last epoch
+    validate_every: Annotated[float, Field(ge=1)] = 1  # epochs; also after the last one. 2.5: after epochs 3, 5, 8, 10
     non_finite: Literal["stop", "skip"] = "stop"  # skip steps with gradients that are not finite
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     speed: Literal["auto", "off"] = "auto"
@@ -317,7 +317,7 @@ class Recipe(Section):
             yield '[early_stopping] and validation="merged"', reason, "Remove one of them."
         if self.validate_every != 1 and self.validation == "merged":
             reason = "the validation images are training images"
-            yield f'validate_every={self.validate_every} and validation="merged"', reason, "Remove one of them."
+            yield f'validate_every={self.validate_every:g} and validation="merged"', reason, "Remove one of them."
         if self.loss.name not in TASKS[self.task].losses:
             name, allowed = self.loss.name, TASKS[self.task].losses[0]
             reason = "its loss is the sum over independent labels"
