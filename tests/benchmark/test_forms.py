@@ -29,6 +29,16 @@ def test_a_peer_has_every_mode_that_it_can_run(tiny, peer, modes):
     assert {form.details for form in found} == {""}
 
 
+def test_modes_whose_steps_write_past_memory_are_not_run():
+    narrow = architecture("resnet_nano", channels=(8, 16, 32, 64), classes=3)
+    modes = {
+        train: [(f.mode.precision, f.mode.layout) for f in stock_forms("eager", narrow, CPU, 4, train=train)]
+        for train in (False, True)
+    }
+    assert modes[False] == STOCK
+    assert modes[True] == [mode for mode in STOCK if mode != ("fp32", "channels_last")]
+
+
 def observed_calls(form: Form, monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.nn.Module, torch.Tensor, Any]]:
     calls = []
     build = forms._network

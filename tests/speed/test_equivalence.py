@@ -63,6 +63,15 @@ def test_a_wrong_gradient_of_unfused_attention_is_found(model, names, monkeypatc
     assert not equals_stock(network, images, rewrites, mode)
 
 
+def test_modules_with_further_arguments_are_compared():
+    """Attention of PVTv2 also gets the size of the map."""
+    torch.manual_seed(0)
+    network = create_model("timm:pvt_v2_b0", classes=3).train()
+    assert equals_stock(
+        network, torch.randn(2, 3, 64, 64), TrainingRewrites(("unfused_attention",)), ComputeMode("bf16")
+    )
+
+
 def test_a_wrong_output_of_one_kind_of_module_is_found(model, monkeypatch):
     def wrong(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return depthwise._split_depthwise_convolution(images, weight, bias) + 0.01

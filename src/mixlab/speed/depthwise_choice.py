@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mixlab.errors import in_one_line
 from mixlab.measure.timing import interleaved
 from mixlab.report.progress import Log
-from mixlab.speed.equivalence import module_equals_stock, module_inputs, with_same_parameters
+from mixlab.speed.equivalence import Arguments, arguments_of, module_equals_stock, with_same_parameters
 from mixlab.speed.plan import ComputeMode, pick_fastest
 from mixlab.speed.rewrites.cuda_depthwise import DepthwiseKernel, shape_name
 from mixlab.speed.rewrites.depthwise import Convolve, is_depthwise, replace_depthwise
@@ -54,7 +54,8 @@ def fastest_kernels(
     """
     model = with_same_parameters(model)
     stock = _first_of_each_shape(model)
-    inputs = module_inputs(model, images, stock)
+    with mode.autocast(images.device):  # in the precision in which a convolution gets them in a step
+        inputs = {shape: given.inputs for shape, given in arguments_of(model, images, stock).items()}
     chosen: dict[str, DepthwiseKernel] = {}
     for shape, module in stock.items():
         modules: dict[DepthwiseKernel | None, nn.Module] = {None: module}
@@ -89,7 +90,7 @@ def _replaced(module: nn.Conv2d, convolve: Convolve) -> nn.Module:
 
 def _reason_against(module: nn.Module, stock: nn.Module, inputs: Tensor, mode: ComputeMode) -> str | None:
     try:
-        if module_equals_stock(module, stock, inputs, mode):
+        if module_equals_stock(module, stock, Arguments(inputs.float()), mode):
             return None
     except torch.OutOfMemoryError:
         raise

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,15 @@ _MIN_SCALE = 0.01
 Some gradients, such as that of a bias before a normalisation, are zero but for rounding."""
 
 
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments of a module in a forward pass: its inputs, and others such as the size of a map."""
+
+    inputs: Tensor
+    others: tuple[Any, ...] = ()
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+
+
 def equals_stock(
     model: nn.Module, images: Float[Tensor, "image channel row column"], rewrites: TrainingRewrites, mode: ComputeMode
 ) -> bool:
@@ -39,9 +49,9 @@ def equals_stock(
     names = [*_replaced(model, rewritten), *rewrites.changed_by_context(model, images)]
     changed = _first_of_each_kind(rewritten, names)
     stock = {name: model.get_submodule(name) for name in changed}
-    inputs = module_inputs(model, images, stock)
+    given = arguments_of(model, images, stock)
     return all(
-        module_equals_stock(rewritten.get_submodule(name), stock[name], inputs[name], mode, rewrites.forward_context)
+        module_equals_stock(rewritten.get_submodule(name), stock[name], given[name], mode, rewrites.forward_context)
         for name in changed
     )
 
@@ -54,20 +64,20 @@ def with_same_parameters(model: nn.Module) -> nn.Module:
 def module_equals_stock(
     module: nn.Module,
     stock: nn.Module,
-    inputs: Tensor,
+    given: Arguments,
     mode: ComputeMode,
     context: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> bool:
-    """Whether `module` has the outputs and gradients of `stock` for `inputs`, as in `equals_stock`.
+    """Whether `module` has the outputs and gradients of `stock` for the arguments in fp32, as in `equals_stock`.
 
     context  of the forward pass of `module`
     """
     with _without_tf32():
-        exact = _outputs_and_gradients(stock, inputs, ComputeMode())
+        exact = _outputs_and_gradients(stock, given, ComputeMode())
     scales = [float(tensor.norm()) for tensor in exact]
-    allowed = _errors(_outputs_and_gradients(stock, inputs, mode), exact, scales)
+    allowed = _errors(_outputs_and_gradients(stock, given, mode), exact, scales)
     with context():
-        found = _outputs_and_gradients(module, inputs, mode)
+        found = _outputs_and_gradients(module, given, mode)
     return _is_within(_errors(found, exact, scales), allowed)
 
 
@@ -127,14 +137,17 @@ def _first_of_each_kind(model: nn.Module, names: Sequence[str]) -> list[str]:
     return list(first.values())
 
 
-def module_inputs(model: nn.Module, images: Tensor, modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+def arguments_of(model: nn.Module, images: Tensor, modules: Mapping[str, nn.Module]) -> dict[str, Arguments]:
     """What each module gets in a forward pass of `model`, whose running statistics change."""
-    found: dict[str, Tensor] = {}
+    found: dict[str, Arguments] = {}
 
-    def keep(name: str, _: nn.Module, given: tuple[Tensor, ...]) -> None:
-        found[name] = given[0].clone()
+    def keep(name: str, _: nn.Module, given: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        inputs, *others = given
+        found[name] = Arguments(inputs.clone(), tuple(others), keywords)
 
-    handles = [module.register_forward_pre_hook(partial(keep, name)) for name, module in modules.items()]
+    handles = [
+        module.register_forward_pre_hook(partial(keep, name), with_kwargs=True) for name, module in modules.items()
+    ]
     with torch.no_grad():
         model(images)
     for handle in handles:
@@ -142,25 +155,26 @@ def module_inputs(model: nn.Module, images: Tensor, modules: Mapping[str, nn.Mod
     return found
 
 
-def _outputs_and_gradients(module: nn.Module, inputs: Tensor, mode: ComputeMode) -> list[Tensor]:
-    inputs = inputs.clone().requires_grad_()
+def _outputs_and_gradients(module: nn.Module, given: Arguments, mode: ComputeMode) -> list[Tensor]:
+    inputs = given.inputs.clone().requires_grad_()
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    return _outputs_and_gradients_of(module, inputs, [inputs, *parameters], mode)
+    return _outputs_and_gradients_of(module, replace(given, inputs=inputs), [inputs, *parameters], mode)
 
 
 def _logits_and_gradients(model: nn.Module, images: Tensor, mode: ComputeMode) -> list[Tensor]:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return _outputs_and_gradients_of(model, images.contiguous(memory_format=mode.memory_format), parameters, mode)
+    given = Arguments(images.contiguous(memory_format=mode.memory_format))
+    return _outputs_and_gradients_of(model, given, parameters, mode)
 
 
 def _outputs_and_gradients_of(
-    module: nn.Module, inputs: Tensor, parameters: Sequence[Tensor], mode: ComputeMode
+    module: nn.Module, given: Arguments, parameters: Sequence[Tensor], mode: ComputeMode
 ) -> list[Tensor]:
-    device = inputs.device
+    device = given.inputs.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(0)  # stochastic depth draws the same
         with mode.autocast(device):
-            outputs = module(inputs).float()
+            outputs = module(given.inputs, *given.others, **given.keywords).float()
     weights = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0)).to(device)
     return [outputs.detach(), *torch.autograd.grad((outputs * weights).sum(), parameters)]
 

@@ -71,6 +71,13 @@ def test_a_compiler_that_fails_is_named_and_leaves_nothing_in_the_cache(tmp_path
     assert not list(tmp_path.rglob("*.so"))
 
 
+def test_a_compiled_file_that_can_t_be_loaded_is_the_reason(tmp_path, monkeypatch):
+    (tmp_path / "kernels").mkdir()
+    monkeypatch.setattr(library, "_compile", lambda path: path.write_bytes(b"of another machine"))
+    with pytest.raises(KernelsUnavailableError, match=r"\.so can't be loaded \(OSError: "):
+        kernels()
+
+
 def test_ninja_need_not_be_on_the_path(monkeypatch, tmp_path):
     """As in a virtual environment that is not active. Only the compiler and its programs are on the path."""
     programs = tmp_path / "programs"

@@ -134,6 +134,16 @@ def test_a_large_mean_does_not_reduce_the_precision_of_the_variance():
     assert (found.images.double().var((0, 2, 3), correction=0) - 1).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+def test_a_pixel_that_is_not_a_number_is_not_hidden(activation):
+    stock = convmixer(activation=activation)
+    images = torch.randn(3, 3, 8, 8)
+    images[0, 0, 0, 0] = torch.nan
+    fused = fuse_convmixer(copy.deepcopy(stock))
+    assert stock(images).isnan().all() and fused(images).isnan().all()
+    assert all(buffer.isnan().any() for name, buffer in fused.named_buffers() if "running" in name)
+
+
 def test_in_evaluation_the_logits_are_those_of_the_stock_model():
     stock = create_model("convmixer_nano", classes=3)
     fused, images = fuse_convmixer(copy.deepcopy(stock)).eval(), torch.randn(2, 3, 32, 32)

@@ -67,6 +67,16 @@ def test_tensors_in_any_layout_and_with_extreme_values(approximate):
     )
 
 
+def test_images_in_channels_last_stay_so(approximate):
+    images = torch.randn(2, 8, 5, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
+    outputs, expected = gelu(images, approximate), F.gelu(images, approximate=approximate)
+    assert outputs.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(outputs, expected)
+    (gradient,), (reference,) = (torch.autograd.grad((each * each).sum(), images) for each in (outputs, expected))
+    assert gradient.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(gradient, reference)
+
+
 @pytest.mark.parametrize("name", ["mixer_nano", "davit_nano", "vit_nano"])
 def test_a_model_keeps_its_state_and_its_logits_in_evaluation(approximate, name):
     model = create_model(name, classes=3).eval()

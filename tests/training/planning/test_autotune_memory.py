@@ -41,6 +41,15 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved_with_a_message(make_job
     ]
 
 
+def test_a_batch_whose_images_do_not_fit_into_memory_is_refused(make_job, monkeypatch):
+    def fail(*given: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(autotune, "first_batch", fail)
+    with pytest.raises(UserError, match="A batch of 8 images of 8 pixels does not fit into this machine's memory: use"):
+        select_plan(make_job(), no_message)
+
+
 def test_an_odd_batch_is_halved_down_to_one_image(make_job, monkeypatch):
     memory_for(1, monkeypatch)
     messages = []

@@ -167,6 +167,10 @@ class TestTime:
         assert time.validating == pytest.approx(2 * 12 / 8 / 3)
         assert time.total == time.steps + time.validating
 
+    def test_rare_validation_costs_less(self, make_job):
+        time = self.time(make_job("steps=30", "validate_every=2.5"))  # 6 epochs: after epochs 3, 5 and 6
+        assert time.validating == pytest.approx(3 * 12 / 8 / 3)
+
     def test_preloaded_images_are_read_once_and_augmented_in_each_epoch(self, make_job):
         assert self.time(make_job(), read=1, augmented=0.5).reading == 40 + 12 + 48 / 2
 

@@ -23,7 +23,8 @@ _RUN = 16
 
 def gelu(inputs: Float[Tensor, "*axes"], approximate: Approximation) -> Float[Tensor, "*axes"]:
     """`F.gelu` of fp32, bfloat16 or float64."""
-    inputs = inputs.contiguous()
+    if not (inputs.dim() == 4 and inputs.is_contiguous(memory_format=torch.channels_last)):
+        inputs = inputs.contiguous()
     return _Gelu.apply(inputs, torch.empty_like(inputs), approximate)  # pyright: ignore[reportReturnType]
 
 
@@ -61,7 +62,7 @@ class _BiasedGelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, bias: Tensor, approximate: Approximation) -> Tensor:
         values, slopes = torch.empty_like(inputs), inputs.detach()
-        bias = bias.to(sum_dtype(inputs.dtype))
+        bias = bias.to(sum_dtype(inputs.dtype)).contiguous()
         kernels()(f"biased_{_KERNELS[approximate]}", inputs.dtype, inputs, bias, values, slopes, _shape(inputs))
         ctx.save_for_backward(slopes)
         return values

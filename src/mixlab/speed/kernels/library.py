@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mixlab.errors import in_one_line
 from mixlab.files import WriteError, atomic_file, cache_folder
 
 _SOURCES = ("depthwise.cpp", "activation_norm.cpp", "gelu.cpp")
@@ -29,7 +30,7 @@ Argument = Tensor | int | tuple[int, ...] | Sequence[Tensor] | None
 
 
 class KernelsUnavailableError(Exception):
-    """The native kernels can't be compiled on this machine. The message is the reason."""
+    """The native kernels can't be compiled or loaded on this machine. The message is the reason."""
 
 
 class Kernels:
@@ -82,7 +83,10 @@ def kernels() -> Kernels:
             raise KernelsUnavailableError(f"{compiler} can't compile them") from error
         except WriteError as error:
             raise KernelsUnavailableError(str(error).removesuffix(".")) from error
-    return Kernels(library, f"{compiler}, {' '.join(_FLAGS)}, {digest}")
+    try:
+        return Kernels(library, f"{compiler}, {' '.join(_FLAGS)}, {digest}")
+    except OSError as error:
+        raise KernelsUnavailableError(f"{library} can't be loaded ({in_one_line(error)})") from error
 
 
 def _printed(*command: str) -> str:

@@ -116,7 +116,7 @@ def _convolve(
     grid = (count * tile.number, triton.cdiv(channels, tile.channels))
     with torch.cuda.device_of(images):
         _convolution_kernel[grid](
-            *(images, taps, taps if bias is None else bias, outputs, channels, rows, columns),
+            *(images, taps, taps if bias is None else bias.contiguous(), outputs, channels, rows, columns),
             *(*images.stride(), *outputs.stride(), *padding),
             *(*kernel, bias is not None, _sum_type(images), _ROWS_PER_LANE, *tile.shape),
             enable_fp_fusion=True,

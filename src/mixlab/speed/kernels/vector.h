@@ -137,8 +137,8 @@ struct Relu {
   template <class V>
   static void apply(V x, V& value, V& slope) {
     const V zero = {};
-    value = x > zero ? x : zero;
-    slope = x > zero ? zero + 1 : zero;
+    value = x <= zero ? zero : x;  // NaN stays NaN, as in PyTorch
+    slope = x <= zero ? zero : zero + 1;
   }
 };
 

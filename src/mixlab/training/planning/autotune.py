@@ -149,7 +149,14 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
     modes = _modes(job)
     share = -(-job.batch // processes)
     micro_batch = job.micro_batch(job.batch, processes)
-    batch, objective = first_batch(job, share), make_objective(job, job.device)
+    try:
+        batch = first_batch(job, share)
+    except MemoryError as error:
+        raise UserError(
+            f"A batch of {share} {job.dataset.noun}s of {job.recipe.image_size} pixels does not fit into this "
+            "machine's memory: use a smaller batch or image_size."
+        ) from error
+    objective = make_objective(job, job.device)
     freed_memory = _freed_memory(job, Plan(job.device.type, modes[0], micro_batch, processes))
     if freed_memory == "retained":
         retain_freed_memory()

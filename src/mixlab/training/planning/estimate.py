@@ -126,7 +126,8 @@ class TrainingEstimate:
         if job.recipe.workers:
             reading = max(0.0, reading / job.recipe.workers - steps)
         forward = self.seconds_per_step / self.images_per_process[0] / _FORWARD_AND_BACKWARD
-        evaluations = ceil(self.epochs) * n_validation / self.plan.processes
+        validations = ceil(ceil(self.epochs) / job.recipe.validate_every)
+        evaluations = validations * n_validation / self.plan.processes
         return EstimatedTime(
             steps, reading + once * (len(train) + n_validation) / max(1, job.recipe.workers), evaluations * forward
         )

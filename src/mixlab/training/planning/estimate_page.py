@@ -132,7 +132,7 @@ def _training(estimate: TrainingEstimate) -> Table:
         noun.capitalize(): f"{shape}, {short(estimate.macs)} MACs per forward pass",
         "Length": f"{estimate.steps:,} steps of {job.batch:,} {noun}s, "
         f"{estimate.steps_per_epoch:,} per epoch: "
-        f"{short(estimate.epochs)} epochs",
+        f"{short(estimate.epochs)} {'epoch' if estimate.epochs == 1 else 'epochs'}",
         "Compute": f"{estimate.images:,} {noun}s forward and backward, {short(estimate.training_macs)} MACs",
         "Device": device_name(job.device),
         "Compute mode": str(plan.mode),
