@@ -203,7 +203,7 @@ def test_the_stated_cost_is_that_of_the_defaults(colours):
         ({"shares": ("0", "100")}, "--shares 0,100 is not a list of numbers above 0 and at most 100"),
         ({"shares": ("all", "100")}, "--shares all,100 is not a list of numbers"),
         ({"shares": ("50", "50")}, "--shares 50,50 has a value twice"),
-        ({"sizes": ("huge",)}, '--sizes has "huge", but it is a list of small and large'),
+        ({"sizes": ("huge",)}, '--sizes has "huge": give some of small, large.'),
         ({"models": ("mixer_nano", "mixer_nano")}, "--models mixer_nano,mixer_nano has a value twice"),
         ({"models": ("timm:resnet18",)}, "timm:resnet18 has no width in its config"),
         ({"batch": 32}, "50 % of the images of the known classes are 20, less than a batch of 32"),

@@ -101,5 +101,5 @@ def test_an_unknown_start_is_refused(dataset: Dataset):
 
 
 def test_an_unknown_factor_is_refused(dataset: Dataset):
-    with pytest.raises(UserError, match='--factors has "colour": give some of pyramid, position, resolution, or none'):
+    with pytest.raises(UserError, match='--factors has "colour": give some of pyramid, position, resolution, none'):
         dense.arms(dataset, Settings(factors=("colour",)))

@@ -224,7 +224,7 @@ def test_models_without_filters_and_blocks_out_of_range_are_refused(tmp_path):
     with pytest.raises(UserError, match="--blocks 2 is not valid: give numbers from 1 to 1"):
         run(folder, blocks="2")
     attention = architecture("variant:attention_mixer", **architecture("mixer_nano").config)
-    with pytest.raises(UserError, match="has no token MLPs"):
+    with pytest.raises(UserError, match="has no filters that this study knows: give --model with a Mixer"):
         run(model_folder(tmp_path / "attention", attention, attention.build()))
     vit = architecture("vit_nano", depth=1)
     with pytest.raises(UserError, match="Filters are defined for Mixers, ConvMixers and DaViTs"):

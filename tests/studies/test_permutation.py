@@ -142,7 +142,10 @@ def test_images_with_one_pixel_for_each_patch_are_refused():
     [
         ({"models": ("mixer_s16",), "image_size": 32}, "mixer_s16 has patches of 16 pixels, but the permuted patches"),
         ({"image_size": 10}, "--image-size 10 is not a multiple of --patch-size 4: give a multiple, such as 8."),
-        ({"models": ("mixer_nano", "mixer_nano")}, "has a model twice"),
+        (
+            {"models": ("mixer_nano", "mixer_nano")},
+            "--models mixer_nano,mixer_nano has a value twice: give each value once.",
+        ),
         ({"models": ("timm:densenet121",)}, "timm:densenet121 can't process images of 8 pixels"),
         ({"models": ("mixer_nona",)}, 'Did you mean "mixer_nano"'),
     ],

@@ -64,6 +64,13 @@ def test_a_copy_of_a_run_has_the_same_features_and_errors(shades, runs, tmp_path
     assert pair.consistency in (None, pytest.approx(1))
 
 
+def test_runs_of_a_model_differ_in_their_seeds_only(shades, runs, tiny_recipe, tmp_path):
+    recipe = parse_training_recipe(tiny_recipe | {"batch": 4, "seed": 3}, "longer")
+    longer = str(launch(recipe, shades, CPU, tmp_path / "longer", log=lambda text: None, quiet=True).path)
+    with pytest.raises(UserError, match=r"a and .*longer are runs of mixer_nano, but their recipes differ in batch, "):
+        run(shades, (*runs, longer), batch=12)
+
+
 def test_bad_runs_and_too_few_images_are_refused(shades, runs):
     with pytest.raises(UserError, match="give --runs with two or more folders"):
         run(shades, runs[:1])

@@ -212,7 +212,12 @@ def test_a_class_with_fewer_images_than_shots_is_refused(animals):
         study._require_shots(replace(animals, splits=animals.splits | {"train": fewer}), 10)
 
 
-@pytest.mark.parametrize("model", ["mixer_nano", "timm:resnet18"])
+def test_a_model_of_timm_is_refused_because_of_the_linear_probe(colours):
+    with pytest.raises(UserError, match="--model resnet_nano is a model of timm, and the study has a linear probe"):
+        study.arms(colours, replace(SETTINGS, model="resnet_nano"))
+
+
+@pytest.mark.parametrize("model", ["mixer_nano", "variant:pooling_mixer"])
 def test_any_architecture_takes_the_place_of_the_default(colours, model):
     found = study.arms(colours, replace(SETTINGS, model=model))
     assert {recipe.model for recipes in found.values() for recipe in recipes} == {model}

@@ -1,11 +1,17 @@
 """Counts and lists as text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def pluralize(number: int, noun: str) -> str:
     """A number and its noun, with a plural s unless it is 1: "1 seed", "1,200 seeds"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def number_range(numbers: Iterable[int]) -> str:
+    """The smallest and the largest of some numbers: "3 to 1,200"; "3" if all are equal."""
+    given = set(numbers)
+    return " to ".join(f"{number:,}" for number in sorted({min(given), max(given)}))
 
 
 def join_words(names: Sequence[str], most: int = 5) -> str:

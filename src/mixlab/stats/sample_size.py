@@ -1,7 +1,7 @@
 """How many seeds or test images a comparison would need, from its variance components.
 
-`needed` is about a comparison with the best. `repeats_needed`, `detectable_difference` and `detectable_margin` are
-about the mean of repeated values, and the others about one pair of models.
+`needed` is about a comparison with the best. `repeats_needed` and `detectable_margin` are about the mean of repeated
+values, and the others about one pair of models.
 """
 
 import math
@@ -108,7 +108,7 @@ def repeats_needed(mean: float, spread: float, *, level: float, margin: float | 
     mean, spread  the observed mean and standard deviation, which are assumed to be the true ones; `spread` > 0
     level         the error rate of the test
     margin        None: a two-sided test of a mean of 0. Otherwise the test of equivalence if `mean` is within the
-                  margin, else the test that it is outside
+                  margin, else the two-sided test that it is outside
 
     None if more than `MAX_REPEATS` are needed.
     """
@@ -123,11 +123,6 @@ def repeats_needed(mean: float, spread: float, *, level: float, margin: float | 
         return _power(below, repeats - 1, level) + _power(above, repeats - 1, level) - 1
 
     return _first(2, MAX_REPEATS, lambda repeats: power(repeats) >= POWER)
-
-
-def detectable_difference(spread: float, repeats: int, *, level: float) -> float:
-    """The true mean that Student's two-sided t test at `level` distinguishes from 0 with a probability of 80 %."""
-    return _noncentrality(POWER, repeats - 1, level / 2) * spread / math.sqrt(repeats)
 
 
 def detectable_margin(spread: float, repeats: int, *, level: float) -> float:

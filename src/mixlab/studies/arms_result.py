@@ -13,7 +13,7 @@ from mixlab.report.figure import Figure
 from mixlab.report.forest_plot import forest_plot
 from mixlab.report.page import Code, Details, Section, Summary
 from mixlab.report.table import Cell, Column, Table
-from mixlab.report.text import pluralize
+from mixlab.report.text import number_range, pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import mean_interval
 from mixlab.studies.methods import bibtex, tests_paragraph, tests_references
@@ -178,7 +178,8 @@ class ArmsResult:
 
     @property
     def methods(self) -> str:
-        return f"{self.protocol} {tests_paragraph(self.findings(), self.repeats, self.environment)}".strip()
+        tests = tests_paragraph(self.findings(), self.repeats, self.top1_interval, self.environment)
+        return f"{self.protocol} {tests}".strip()
 
     @property
     def bibtex(self) -> str:
@@ -215,9 +216,9 @@ class ArmsResult:
 
     @property
     def _number_of_repeats(self) -> str:
-        numbers = sorted({len(arm.scores) for arm in self.arms})
-        most = pluralize(numbers[-1], self.repeats.removesuffix("s"))
-        return most if len(numbers) == 1 else f"{numbers[0]:,} to {most}"
+        numbers = [len(arm.scores) for arm in self.arms]
+        noun = self.repeats.removesuffix("s") if max(numbers) == 1 else self.repeats
+        return f"{number_range(numbers)} {noun}"
 
     def _sample(self, claim: Claim) -> Sample:
         """The values of the contrast of a claim, and their bounds."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mixlab.data.dataset import Dataset
-from mixlab.errors import UserError, did_you_mean
+from mixlab.errors import UserError
 from mixlab.report.axes import Axis
 from mixlab.report.forest_plot import forest_plot
 from mixlab.report.grouped_plot import grouped_plot
@@ -21,6 +21,7 @@ from mixlab.studies.arms import Arms, TrainedArms
 from mixlab.studies.arms_result import ArmsResult, Quantity
 from mixlab.studies.convmixer_claims import FACTORS, Base, claims, depth_name, grid_name, kernel_name, patch_effect
 from mixlab.studies.from_scratch import chance, from_scratch
+from mixlab.studies.grids import words
 from mixlab.training.recipes.schema import Recipe
 
 COST = "60 trainings of 25 epochs on 10,000 images"
@@ -186,15 +187,9 @@ def _numbers(option: str, texts: Sequence[str]) -> list[int]:
     return sorted({int(text) for text in texts})
 
 
-def _factors(settings: Settings) -> list[str]:
+def _factors(settings: Settings) -> tuple[str, ...]:
     """The changes of the base network. Raises UserError."""
-    for factor in settings.factors:
-        if factor not in FACTORS:
-            raise UserError(
-                f'--factors has "{factor}", which is not a factor of the study: give some of {", ".join(FACTORS)}. '
-                f"{did_you_mean(factor, FACTORS)}".rstrip()
-            )
-    return list(dict.fromkeys(settings.factors))
+    return words("--factors", settings.factors, FACTORS)
 
 
 def _require_patches(patch_sizes: Sequence[int], image_size: int) -> None:

@@ -18,6 +18,7 @@ from mixlab.measure.live_memory import peak_activation_bytes
 from mixlab.measure.timing import interleaved
 from mixlab.models.contract import height_and_width
 from mixlab.report.progress import Log
+from mixlab.report.text import join_words
 from mixlab.studies.cost_result import FIXED_PATCHES, MORE_PATCHES, WIDENED, CostResult, Point
 from mixlab.studies.methods import model_references
 from mixlab.zoo.architecture import Architecture, architecture, family_of
@@ -46,19 +47,20 @@ def run(settings: Settings, *, quiet: bool, log: Log) -> CostResult:
     names, notes = _installed(settings.models)
     series = [one for name in names for one in _series(architecture(name), settings.largest)]
     if fixed := [name for name in names if not any(one.model == name and one.sweep == FIXED_PATCHES for one in series)]:
-        notes += (f"The patch size of {', '.join(fixed)} is fixed, so that its number of patches can't stay the same.",)
+        notes += (f"The patch size of {join_words(fixed)} is fixed: the number of patches can't stay the same.",)
     device = machine.pick_device()
-    calls = {}
+    calls, patches = {}, {}
     for one in series:
         for built in one.architectures:
-            calls[f"{one.name}, {one.sweep}, {built.image_size}"] = _forward_pass(built, settings.batch, device)
+            key = f"{one.name}, {one.sweep}, {built.image_size}"
+            calls[key], patches[key] = _forward_pass(built, settings.batch, device), patches_of(built)
     log(f"Timing {len(calls)} models, {settings.rounds} rounds each, on {machine.device_name(device)}.")
     seconds = interleaved(calls, rounds=settings.rounds, warmup=1, sample_seconds=_SAMPLE_SECONDS)
     points = []
     for one in series:
         for built in one.architectures:
             height, width = height_and_width(built.image_size)
-            timed = seconds[f"{one.name}, {one.sweep}, {built.image_size}"]
+            key = f"{one.name}, {one.sweep}, {built.image_size}"
             network, shape = built.on_meta().eval(), (built.config["image_channels"], height, width)
             points.append(
                 Point(
@@ -66,11 +68,11 @@ def run(settings: Settings, *, quiet: bool, log: Log) -> CostResult:
                     family=built.family,
                     sweep=one.sweep,
                     side=height,
-                    patches=patches_of(built),
+                    patches=patches[key],
                     macs=built.macs,
                     parameters=built.parameters,
                     activation_bytes=peak_activation_bytes(network, shape, device),
-                    milliseconds=tuple(1000 * value / settings.batch for value in timed),
+                    milliseconds=tuple(1000 * value / settings.batch for value in seconds[key]),
                 )
             )
     return CostResult(

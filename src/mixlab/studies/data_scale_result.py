@@ -10,7 +10,7 @@ from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
 from mixlab.report.lines import LineLegend, line_panel
 from mixlab.report.table import Column
-from mixlab.report.text import pluralize
+from mixlab.report.text import number_range, pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import mean_interval
 from mixlab.studies.arms import TrainedArms
@@ -111,9 +111,8 @@ def make_result(
     trained: TrainedArms, settings: Any, found: Mapping[str, Trained], splits: Sequence[ClassSplit]
 ) -> ArmsResult:
     """The result for the trainings of each arm."""
-    steps = {training.steps for of_arm in trained.trainings.values() for training in of_arm}
-    lengths = f"{min(steps):,}" if len(steps) == 1 else f"{min(steps):,} to {max(steps):,}"
-    images = [number for one in found.values() for number in one.images]
+    steps = number_range(training.steps for of_arm in trained.trainings.values() for training in of_arm)
+    images = number_range(number for one in found.values() for number in one.images)
     shots = pluralize(settings.shots, "image")
     return trained.result(
         title="Which models gain the most from more data for pre-training?",
@@ -143,8 +142,8 @@ def make_result(
         },
         protocol=(
             f"Each of {len(found)} arms was pre-trained on {len(splits)} random halves of the classes of "
-            f"{trained.dataset.name}, for {lengths} steps of {settings.batch} images, on nested subsets of "
-            f"{min(images):,} to {max(images):,} images; repetition i of every arm has the same classes and seed. Of "
+            f"{trained.dataset.name}, for {steps} steps of {settings.batch} images, on nested subsets of "
+            f"{images} images; repetition i of every arm has the same classes and seed. Of "
             f"{pluralize(settings.epochs, 'validation')} at about the same steps, the weights with the best accuracy "
             "on the validation images of the known classes were selected. Their frozen features were evaluated in fp32 "
             f"on the other classes, with a linear classifier on {shots} of each class."

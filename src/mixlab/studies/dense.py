@@ -9,13 +9,12 @@ their own size.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from mixlab.data.dataset import Dataset
-from mixlab.errors import UserError, did_you_mean
 from mixlab.evaluation.class_maps import ClassMapper
 from mixlab.evaluation.segmentation_metrics import METRICS, SegmentationScores
 from mixlab.evaluation.segmentation_scoring import score_split
@@ -40,6 +39,8 @@ from mixlab.studies.dense_claims import (
     VIT,
 )
 from mixlab.studies.dense_start import segmenters_of, start_note, with_start
+from mixlab.studies.grids import words
+from mixlab.studies.methods import data_references, trainings_protocol
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.schema import Recipe
 from mixlab.weights.load import build_with_weights, load_pretrained
@@ -111,11 +112,10 @@ def arms(dataset: Dataset, settings: Settings) -> Arms:
 
 def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
     """The mIoU of every arm, and the IoU of every class with the five models."""
-    recipes = {name: runs[0].recipe for name, runs in trained.runs.items()}
-    trained = segmenters_of(trained)
-    scores = {name: [_scores(name, run, trained) for run in runs] for name, runs in trained.runs.items()}
+    segmenters = segmenters_of(trained)
+    scores = {name: [_scores(name, run, trained) for run in runs] for name, runs in segmenters.runs.items()}
     claims = [claim for factor in ("", *_factors(settings)) for claim in CLAIMS[factor]]
-    return trained.result(
+    result = trained.result(
         title="Which models segment best at equal cost?",
         command="mixlab study dense",
         settings=settings,
@@ -127,26 +127,21 @@ def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
             Column("pixel_accuracy", "pixel accuracy", "%", digits=1),
             Column("boundary_f1", "boundary F1", "%", digits=1),
         ),
-        own_tables=(_class_table(scores, trained.dataset.classes), costs_table(trained.trainings)),
+        own_tables=(_class_table(scores, trained.dataset.classes), costs_table(segmenters.trainings)),
         pairs=((MIXER, RESNET), (CONVMIXER, RESNET), (DAVIT, RESNET), (VIT, RESNET), (MIXER, VIT)),
         notes=(
             "The class of each pixel at the size of the test images; pixels without a class are not counted.",
             "The learning rate was not tuned for any model.",
             start_note(settings),
         ),
-        recipes=recipes,
+        protocol=f"{trainings_protocol(segmenters.trainings, trained.dataset)} {start_note(settings)}",
     )
+    return replace(result, references=(*result.references, *data_references(settings.start)))
 
 
 def _factors(settings: Settings) -> list[str]:
-    chosen = [factor for factor in settings.factors if factor not in ("", "none")]
-    for factor in chosen:
-        if factor not in _FACTORS:
-            raise UserError(
-                f'--factors has "{factor}": give some of {", ".join(_FACTORS)}, or none. '
-                f"{did_you_mean(factor, _FACTORS)}".rstrip()
-            )
-    return [factor for factor in _FACTORS if factor in chosen]
+    chosen = words("--factors", settings.factors, (*_FACTORS, "none"))
+    return [factor for factor in chosen if factor != "none"]
 
 
 def _recipes(

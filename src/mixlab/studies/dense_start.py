@@ -7,6 +7,7 @@ as they segment.
 from dataclasses import replace
 from typing import Protocol
 
+from mixlab.report.text import pluralize
 from mixlab.studies.arms import Arms, TrainedArms
 from mixlab.studies.initial_weights import weights_of
 from mixlab.training.recipes.schema import Initialization, Preprocessing, Recipe, Subset
@@ -54,9 +55,9 @@ def start_note(settings: Start) -> str:
     if not settings.start:
         return "All models started from random weights."
     return (
-        f"Every model was first trained for {settings.start_epochs} epochs on up to {settings.start_images:,} images "
-        f"of each class of {settings.start}, in batches of {_BATCH}, with the image size, optimizer, schedule and "
-        "augmentation of the segmentation."
+        f"Every model was first trained for {pluralize(settings.start_epochs, 'epoch')} on up to "
+        f"{pluralize(settings.start_images, 'image')} of each class of {settings.start}, in batches of {_BATCH}, with "
+        "the image size, optimizer, schedule and augmentation of the segmentation."
     )
 
 

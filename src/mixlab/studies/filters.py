@@ -23,7 +23,7 @@ from mixlab.report.image_panels import ImageFigure, ImagePanel, arranged, sequen
 from mixlab.report.page import Section, Summary
 from mixlab.report.progress import Log
 from mixlab.report.table import Cell, Column, Table
-from mixlab.report.text import join_words, pluralize
+from mixlab.report.text import join_words, number_range, pluralize
 from mixlab.stats.paired import holm
 from mixlab.studies.filter_maps import frequencies, order_with_inverses
 from mixlab.studies.methods import bibtex, model_references, software_sentence
@@ -205,8 +205,7 @@ class FiltersResult:
         if self.measured:
             arrangements = list(dict.fromkeys(each.arrangement for each in self.measured))
             blocks = len(self.measured) // len(arrangements)
-            numbers = sorted({len(each.maps) for each in self.measured})
-            filters = f"{numbers[0]:,}" if len(numbers) == 1 else f"{numbers[0]:,} to {numbers[-1]:,}"
+            filters = number_range(len(each.maps) for each in self.measured)
             sentences.append(
                 f"The statistic of each of {pluralize(blocks, 'block')} is the mean frequency of its filters "
                 f"(n = {filters}), which is the mean radial frequency of the Fourier transform without the mean, "
@@ -261,7 +260,9 @@ def run(settings: Settings, *, quiet: bool, log: Log) -> FiltersResult:
     model = build_with_weights(pretrained.weights)
     stem, maps, attention = stem_filters(model), mixing_maps(model), channel_attention_maps(model)
     if not maps and not attention:
-        raise UserError(f"{settings.model} has no token MLPs: give --model with a Mixer, a ConvMixer or a DaViT.")
+        raise UserError(
+            f"{settings.model} has no filters that this study knows: give --model with a Mixer, a ConvMixer or a DaViT."
+        )
     _block_numbers(settings.blocks, len(maps) or len(attention))
     sets = [(name, STORED, values) for name, values in maps.items()]
     notes: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mixlab.errors import UserError
+from mixlab.errors import UserError, did_you_mean
 
 
 def numbers(option: str, values: Sequence[str], *, above: float, most: float, example: str) -> tuple[float, ...]:
@@ -34,7 +34,8 @@ def words(option: str, values: Sequence[str], allowed: Sequence[str]) -> tuple[s
     """The words of an option, in the order of `allowed`. Raises UserError for another word, and for a repeated one."""
     for value in values:
         if value not in allowed:
-            raise UserError(f'{option} has "{value}", but it is a list of {" and ".join(allowed)}: give one or both.')
+            hint = did_you_mean(value, allowed)
+            raise UserError(f'{option} has "{value}": give some of {", ".join(allowed)}. {hint}'.rstrip())
     require_distinct(option, values)
     return tuple(word for word in allowed if word in values)
 

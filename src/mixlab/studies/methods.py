@@ -8,7 +8,7 @@ from typing import Any
 
 from mixlab.data.dataset import Dataset
 from mixlab.report.numbers import duration
-from mixlab.report.text import join_words, pluralize
+from mixlab.report.text import join_words, number_range, pluralize
 from mixlab.studies.result import ALPHA, Finding, margin_text
 from mixlab.training.training import Training
 from mixlab.zoo.architecture import Architecture
@@ -27,27 +27,33 @@ def trainings_text(seconds: Sequence[float], concurrent: int) -> str:
 def trainings_protocol(trainings: Mapping[str, Sequence[Training]], dataset: Dataset) -> str:
     """Sentences about the trainings of every arm."""
     every = [training for of_arm in trainings.values() for training in of_arm]
-    repeats = sorted({len(of_arm) for of_arm in trainings.values()})
-    numbers = f"{repeats[0]}" if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]}"
-    steps = sorted({training.steps for training in every})
-    lengths = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
-    samples = sorted({len(training.job.dataset.splits["train"]) for training in every})
-    counts = f"{samples[0]:,}" if len(samples) == 1 else f"{samples[0]:,} to {samples[-1]:,}"
+    repeats = number_range(map(len, trainings.values()))
+    steps = number_range(training.steps for training in every)
+    samples = number_range(len(training.job.dataset.splits["train"]) for training in every)
     return (
-        f"Each of {pluralize(len(trainings), 'arm')} was trained {numbers} times, for {lengths} steps on "
-        f"{counts} training {dataset.noun}s of {dataset.name}; repetition i of every arm has the same seed. The "
+        f"Each of {pluralize(len(trainings), 'arm')} was trained {repeats} times, for {steps} steps on "
+        f"{samples} training {dataset.noun}s of {dataset.name}; repetition i of every arm has the same seed. The "
         f"weights of the last step were evaluated in fp32 on the {len(dataset.splits['test']):,} test "
         f"{dataset.noun}s, without selection."
     )
 
 
-def tests_paragraph(findings: Sequence[Finding], repeats: str, environment: Mapping[str, Any]) -> str:
+def tests_paragraph(
+    findings: Sequence[Finding], repeats: str, top1_interval: str, environment: Mapping[str, Any]
+) -> str:
     """Sentences about intervals, tests, margins, adjustment, device and versions.
 
-    repeats      what the tests are over, in the plural: "seeds"
-    environment  the result of `machine.describe`
+    repeats        what the tests are over, in the plural: "seeds"
+    top1_interval  what the intervals of accuracies are over: `repeats`, or "seeds and test images"
+    environment    the result of `machine.describe`
     """
-    intervals = f"Intervals are 95 % intervals of Student's t over {repeats}; they hold for this test split."
+    if top1_interval == repeats:
+        intervals = f"Intervals are 95 % intervals of Student's t over {repeats}; they hold for this test split."
+    else:
+        intervals = (
+            f"Intervals of accuracies are 95 % bootstrap intervals over {top1_interval}, those of differences are 95 % "
+            f"intervals of Student's t over {repeats}, which hold for this test split."
+        )
     return " ".join([intervals, *tests_sentences(findings), software_sentence(environment)])
 
 
@@ -66,7 +72,7 @@ def tests_sentences(findings: Sequence[Finding]) -> list[str]:
         sentences.append(
             f"{pluralize(len(equal), 'claim')} of equality {_were(equal)} tested with two one-sided t tests within a "
             f"margin of {join_words(list(margins))} that was fixed in advance ({_n(equal)}); they agree only if the "
-            "95 % interval is within the margin too."
+            "95 % interval is within the margin too, and disagree if all of it is outside."
         )
     if findings:
         sentences.append(
@@ -140,5 +146,4 @@ def _were(findings: Sequence[Finding]) -> str:
 
 def _n(findings: Sequence[Finding]) -> str:
     """The numbers of repetitions, as "n = 3" or "n = 3 to 8"."""
-    numbers = sorted({finding.difference.n if finding.difference else 0 for finding in findings})
-    return f"n = {numbers[0]}" if len(numbers) == 1 else f"n = {numbers[0]} to {numbers[-1]}"
+    return f"n = {number_range(finding.difference.n if finding.difference else 0 for finding in findings)}"

@@ -109,8 +109,8 @@ class MixingResult:
         ]
         return Summary(
             " ".join(part for part in parts if part),
-            f"Shown by {self.settings.rows} random rows of the Jacobian of each module in float64; all other modules "
-            f"mix channels only, or nothing. {verdicts_sentence(self.findings())}",
+            f"Shown by {pluralize(self.settings.rows, 'random row')} of the Jacobian of each module in float64; all "
+            f"other modules mix channels only, or nothing. {verdicts_sentence(self.findings())}",
         )
 
     def findings(self) -> list[Finding]:
@@ -168,8 +168,9 @@ class MixingResult:
             Column("half", "half of the gradient", "% of the pixels", digits=1),
         ]
         note = (
-            f"Of the features at the centre of the last feature map, for {self.settings.images} noise images. The "
-            "second column is the smallest share of the pixels with half of the squared gradient."
+            f"Of the features at the centre of the last feature map, for "
+            f"{pluralize(self.settings.images, 'noise image')}. The second column is the smallest share of the pixels "
+            "with half of the squared gradient."
         )
         return Table("Effective receptive field", columns, rows, [note], models=list(self.models))
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from mixlab.data.dataset import Dataset
+from mixlab.data.decoding import shown_image
 from mixlab.data.transforms import Name, Transform
 from mixlab.errors import UserError
 from mixlab.report.axes import Axis
@@ -19,6 +20,7 @@ from mixlab.report.table import Cell, Column, Table
 from mixlab.studies.arms import Arms, TrainedArms, correct_of
 from mixlab.studies.arms_result import ArmsResult, Quantity, relative_drop
 from mixlab.studies.from_scratch import chance, from_scratch
+from mixlab.studies.grids import require_distinct
 from mixlab.studies.permutation_claims import BOTH, INPUTS, ORIGINAL, arm_name, claims, drop_name, unadapted_name
 from mixlab.studies.symmetry import EXACT, Symmetry, growth_steps, patch_size_of, symmetries
 from mixlab.training.job import Job
@@ -221,8 +223,7 @@ def _require_models(settings: Settings) -> None:
             f"--image-size {size} is not a multiple of --patch-size {patch}: give a multiple, such as "
             f"{size // patch * patch or patch}."
         )
-    if len(set(settings.models)) < len(settings.models):
-        raise UserError(f"--models {','.join(settings.models)} has a model twice: give each model once.")
+    require_distinct("--models", settings.models)
     for name in settings.models:
         of_model = patch_size_of(architecture(name, image_size=size).on_meta())
         if of_model not in (None, patch):
@@ -234,7 +235,7 @@ def _require_models(settings: Settings) -> None:
 
 def _require_pixels(dataset: Dataset, settings: Settings) -> None:
     """Raises UserError if images are so small that a patch has a single pixel of the source."""
-    side = min(dataset.splits["train"].image(0).shape[:2])
+    side = min(shown_image(dataset.splits["train"], 0).shape[:2])
     if settings.patch_size * side < 2 * settings.image_size:
         raise UserError(
             f"{dataset.name} has images of {side} pixels: at --image-size {settings.image_size}, a patch of "

@@ -1,9 +1,9 @@
 """Does a Mixer need a position embedding, and does a ViT?
 
 A Mixer and a ViT are trained from scratch without position embedding, with a learned one, and with fixed sines and
-cosines. They differ in the mixing of patches and in the position embedding only; each has the default recipe of its
-family. With --data two-shapes, the images are generated: only the relative position of two shapes decides the class.
-Augmentation is then off, because mirrored images have another class.
+cosines. They differ in the mixing of patches, in the position embedding, and in the weight decay of the default recipes
+of their families. With --data two-shapes, the images are generated: only the relative position of two shapes decides
+the class. Augmentation is then off, because mirrored images have another class.
 """
 
 from collections.abc import Mapping
@@ -16,13 +16,14 @@ from torch import Tensor
 
 from mixlab.data.dataset import Dataset
 from mixlab.data.readers import two_shapes
-from mixlab.errors import UserError, did_you_mean
+from mixlab.errors import UserError
 from mixlab.report.axes import Axis
 from mixlab.report.grouped_plot import grouped_plot
 from mixlab.report.table import Cell, Column, Table
 from mixlab.studies.arms import Arms, TrainedArms
 from mixlab.studies.arms_result import ArmsResult, Quantity
 from mixlab.studies.from_scratch import chance, from_scratch
+from mixlab.studies.grids import words
 from mixlab.studies.position_claims import (
     SOLVED,
     above_solved_name,
@@ -194,13 +195,8 @@ def _is_generated(dataset: Dataset) -> bool:
 
 def _positions(settings: Settings) -> tuple[str, ...]:
     """The position embeddings in the order of `POSITIONS`, with "none". Raises UserError."""
-    for position in settings.positions:
-        if position not in POSITIONS:
-            raise UserError(
-                f'--positions has "{position}": give some of {", ".join(POSITIONS)}. '
-                f"{did_you_mean(position, POSITIONS)}".rstrip()
-            )
-    return tuple(position for position in POSITIONS if position in ("none", *settings.positions))
+    given = words("--positions", settings.positions, POSITIONS)
+    return tuple(position for position in POSITIONS if position in ("none", *given))
 
 
 def _require_sizes(settings: Settings) -> None:

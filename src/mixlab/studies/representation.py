@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from mixlab.errors import UserError
 from mixlab.measure import machine
 from mixlab.models.davit import DaViT, DaViTBlock
 from mixlab.report.progress import Log
+from mixlab.report.text import join_words
 from mixlab.runs.folder import open_run
 from mixlab.stats.intervals import proportion_interval
 from mixlab.stats.similarity import debiased_cka, error_consistency, gram, unbiased_hsic
@@ -34,6 +36,10 @@ from mixlab.zoo.architecture import Model
 from mixlab.zoo.timm_models import TimmModel
 
 COST = "about a minute; needs trained runs"
+
+
+_OTHER_SETTINGS = ("seed", "workers", "max_unreadable", "precision", "speed", "parallel", "trackers", "checkpoints")
+"""Keys of a recipe in which two seeds of one model may differ."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,8 @@ class Settings:
 def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Log) -> RepresentationResult:
     """Compare all pairs of runs on test images.
 
-    Raises UserError with fewer than two runs, with runs of other classes, or with fewer images than a batch.
+    Raises UserError with fewer than two runs, with runs of other classes, with runs of one model that differ in more
+    than their seeds, or with fewer images than a batch.
     """
     loaded = {name: load_pretrained(name) for name in settings.runs if name}
     if len(loaded) < 2:
@@ -59,6 +66,8 @@ def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Log) -> Repre
             raise UserError(
                 f"{name} was trained on other classes than those of {dataset.name}: give runs on the same data."
             )
+    models = {name: _model_of(name, loaded[name]) for name in loaded}
+    _require_equal_recipes(models)
     test = dataset.splits["test"]
     count = min(settings.images, len(test)) // settings.batch * settings.batch
     if not count or len(np.unique(test.labels)) < 2:
@@ -94,7 +103,6 @@ def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Log) -> Repre
             similarity.setdefault((a, b), []).append(batch)
         log(f"{start + settings.batch} of {count} images")
     means = {pair: np.mean(batches, axis=0) for pair, batches in similarity.items()}
-    models = {name: _model_of(name, loaded[name]) for name in loaded}
     answers = {name: np.concatenate(batches) for name, batches in correct.items()}
     numbers = {model: number for number, model in enumerate(dict.fromkeys(models.values()))}
     return RepresentationResult(
@@ -165,6 +173,29 @@ def _cka(means: Mapping[tuple[str, str], np.ndarray], a: str, b: str) -> Float[n
 def _cue_counts(predicted: np.ndarray, shapes: np.ndarray, textures: np.ndarray) -> tuple[int, int]:
     """How many answers are the class of the shapes, and how many that of the texture."""
     return int((predicted == shapes).sum()), int((predicted == textures).sum())
+
+
+def _require_equal_recipes(models: Mapping[str, str]) -> None:
+    """Raises UserError if runs of one model differ in more than their seeds: they are a reference for other models."""
+    first: dict[str, str] = {}
+    for name, model in models.items():
+        other = first.setdefault(model, name)
+        recipe, reference = (_without_seeds(open_run(Path(one)).recipe) for one in (name, other))
+        if differing := [key for key in recipe if recipe[key] != reference.get(key)]:
+            raise UserError(
+                f"{other} and {name} are runs of {model}, but their recipes differ in {join_words(differing)}, and the "
+                "study compares models with two seeds of one model: give runs of a model that differ in their seeds "
+                "only."
+            )
+
+
+def _without_seeds(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a recipe that determine a training, without its random numbers."""
+    return {
+        key: {name: inner for name, inner in value.items() if name != "seed"} if isinstance(value, Mapping) else value
+        for key, value in recipe.items()
+        if key not in _OTHER_SETTINGS
+    }
 
 
 def _model_of(name: str, pretrained: Pretrained) -> str:

@@ -105,7 +105,7 @@ def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
         ),
         columns=(Column("macs", "MACs", "M", digits=1),),
         notes=(
-            "Differences are paired by seed and test image.",
+            "Differences are paired by seed.",
             *(
                 f"{arm.name}: the logits of a constant image change by {np.mean(arm.details['constant_image']):.2g} % "
                 "(mean over seeds)."

@@ -18,9 +18,9 @@ from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import mean_interval
-from mixlab.stats.paired import holm
+from mixlab.stats.paired import detectable_difference, holm
 from mixlab.stats.paired_t import equivalence_p, two_sided_p
-from mixlab.stats.sample_size import MAX_REPEATS, detectable_difference, detectable_margin, repeats_needed
+from mixlab.stats.sample_size import MAX_REPEATS, detectable_margin, repeats_needed
 
 ALPHA = 0.05
 
@@ -130,16 +130,23 @@ def findings_of(claims: Sequence[Claim], samples: Sequence[Sample]) -> list[Find
         )
         finding = Finding(claim, difference, p_holm)
         if difference is not None and difference.spread:
-            equal = claim.expected == "equal"
-            level = first_level(claim, len(claims))
-            detectable = detectable_margin if equal else detectable_difference
-            finding = replace(finding, detectable=detectable(difference.spread, difference.n, level=level))
+            finding = replace(finding, detectable=_detectable(claim, difference.spread, difference.n, len(claims)))
             if finding.verdict == "undecided":
-                margin = claim.margin if equal else None
-                needed = repeats_needed(difference.value, difference.spread, level=level, margin=margin)
-                finding = replace(finding, needed=needed)
+                finding = replace(finding, needed=_needed(claim, difference.value, difference.spread, len(claims)))
         findings.append(finding)
     return findings
+
+
+def _detectable(claim: Claim, spread: float, repeats: int, claims: int) -> float:
+    if claim.expected == "equal":
+        return detectable_margin(spread, repeats, level=first_level(claim, claims))
+    return detectable_difference(spread / math.sqrt(repeats), repeats - 1, claims)
+
+
+def _needed(claim: Claim, mean: float, spread: float, claims: int) -> int | None:
+    margin = claim.margin if claim.expected == "equal" else None
+    is_outside = margin is not None and abs(mean) > margin  # which the 95 % interval decides
+    return repeats_needed(mean, spread, level=ALPHA if is_outside else first_level(claim, claims), margin=margin)
 
 
 def first_level(claim: Claim, claims: int) -> float:

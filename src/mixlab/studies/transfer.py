@@ -24,6 +24,7 @@ from mixlab.training.recipes.defaults import default_recipe
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.schema import Initialization, Recipe, Subset
 from mixlab.weights.source import is_pretrained
+from mixlab.zoo.architecture import family_of
 
 COST = "5 trainings of 10 epochs, and 15 of 40 or 200 epochs on few images"
 
@@ -40,7 +41,7 @@ class Settings:
     """The options of the study."""
 
     model: str = field(
-        default="davit_nano", metadata={"help": "A size, timm:NAME with its widths, variant:NAME or py:FILE:NAME."}
+        default="davit_nano", metadata={"help": "A size of Mixer, ConvMixer or DaViT, variant:NAME or py:FILE:NAME."}
     )
     seeds: int = field(default=5, metadata={"help": "Random splits of the classes into known and new.", "min": 2})
     epochs: int = field(default=10, metadata={"help": "Epochs of pre-training.", "min": 1})
@@ -82,6 +83,11 @@ def arms(dataset: Dataset, settings: Settings) -> Arms:
             f"--model {settings.model} has trained weights, but the study trains the model itself: give an "
             "architecture, such as davit_nano."
         )
+    if family_of(settings.model) == "timm":
+        raise UserError(
+            f"--model {settings.model} is a model of timm, and the study has a linear probe, which does not support "
+            "these: give a Mixer, a ConvMixer, a DaViT or a variant, such as mixer_nano."
+        )
     splits = class_splits(dataset, settings.seeds)
     _require_shots(dataset, settings.shots)
     recipes: dict[str, Callable[[int, ClassSplit], Recipe | LinearProbeRecipe]] = {
@@ -108,8 +114,8 @@ def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
         pairs=((TUNED, PROBE), *(claim.contrast for claim in CLAIMS)),
         protocol=_protocol(trained, settings),
         notes=(
-            f"{settings.model}. All models except those from scratch were pre-trained for {settings.epochs} epochs on "
-            "the known classes. Steps are those on the new classes.",
+            f"{settings.model}. All models except those from scratch were pre-trained for "
+            f"{pluralize(settings.epochs, 'epoch')} on the known classes. Steps are those on the new classes.",
             "The linear probe is fitted to three quarters of the few images; its ridge and temperature are selected on "
             "the rest. The other arms train on all of them, without selection.",
             "The class splits share classes and images, so the intervals hold for other splits of this dataset.",
