@@ -1,6 +1,7 @@
 """`mixlab inspect`: format, architecture, tensor statistics and warnings."""
 
 import csv
+import json
 import re
 from pathlib import Path
 
@@ -71,6 +72,16 @@ def test_the_error_of_load_is_shown_with_the_tensors(run):
     assert ended.status == 1
     assert "Give heads=(...)" in " ".join(ended.out.split())
     assert "main_blocks.0.0.0.cpe.0.proj.weight" in ended.out
+
+
+def test_a_field_that_the_model_does_not_have_is_refused(refused, trained):
+    assert refused("inspect", trained, "--set", "window=x").startswith('"window" is not a field of MixerConfig')
+
+
+def test_json_has_the_tensors_only(run):
+    ended = run("inspect", MIXER, "--verify", "--format", "json")
+    assert json.loads(ended.out)["rows"]
+    assert "all tensors match the model" in ended.err
 
 
 def test_verify_shows_the_checksum_and_the_logits_of_a_fixed_image(run):

@@ -1,5 +1,6 @@
 """`mixlab study`: its studies and their options, and what it prints and writes."""
 
+import csv
 import json
 import re
 import shutil
@@ -192,6 +193,15 @@ def test_the_command_of_a_study_has_hyphens_in_place_of_underscores(run, refused
 @pytest.mark.parametrize("name", ["arms", "result", "tasks", "__init__"])
 def test_modules_shared_by_studies_are_not_studies(refused, name):
     assert refused("study", name, "--data", "digits").startswith(f'There is no study "{name}"')
+
+
+def test_several_tables_are_one_json_document_and_separate_csv_tables(run):
+    words = ("study", "mixing", "--models", "mixer_nano", "--rows", "1", "--images", "1", "--quiet")
+    tables = json.loads(run(*words, "--format", "json", "--out", "first").out)
+    assert tables[0]["title"] == "Claims" and len(tables) == 3
+    parts = run(*words, "--format", "csv", "--out", "second").out.split("\n\n")
+    widths = [{len(row) for row in csv.reader(part.splitlines())} for part in parts]
+    assert len(parts) == 3 and all(len(width) == 1 for width in widths)
 
 
 def test_without_a_name_the_studies_are_listed_with_question_and_cost(run):

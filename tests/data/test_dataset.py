@@ -149,7 +149,7 @@ def test_an_unknown_class_is_refused_with_a_suggestion(pets):
     with pytest.raises(UserError) as caught:
         open_for_evaluation(f"folder:{pets}", ("cats", "dog"))
     assert str(caught.value) == (
-        f"folder:{pets} has classes that the model was not trained on: cat. Rename or remove their folders, or choose "
+        f"folder:{pets} has classes that the model was not trained on: cat. Rename or remove them, or choose "
         'a model that was trained on these classes. Did you mean "cats"?'
     )
 

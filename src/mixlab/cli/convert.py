@@ -19,7 +19,7 @@ def convert(
         typer.Option(help="Target format.", show_default=False),
     ],
     image_size: Annotated[str | None, typer.Option(help="Resize to this many pixels: 448 or 384x512.")] = None,
-    classes: Annotated[int | None, typer.Option(help="Replace the head: number of classes, 0 for none.")] = None,
+    classes: Annotated[int | None, typer.Option(min=0, help="Replace the head: number of classes, 0 for none.")] = None,
     set: Annotated[list[str] | None, typer.Option(help="Config field that is not in the file: window=12.")] = None,
     trust_code: TrustCode = False,
     lossy: Annotated[bool, typer.Option("--lossy", help="Write even if the format can't store every field.")] = False,

@@ -149,7 +149,7 @@ def evaluate(
         case "json":
             print(json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False))
         case "csv":
-            show(full_tables(result), format)
+            show([*full_tables(result), *([corrupted.table()] if corrupted else [])], format)
         case _:
             show([*tables(result), *([corrupted.table()] if corrupted else [])], format)
     if save is not None:

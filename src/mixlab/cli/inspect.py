@@ -1,5 +1,6 @@
 """`mixlab inspect`: shows the contents of a weights file."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -7,7 +8,7 @@ import typer
 from mixlab.cli.options import DATA, TrustCode
 from mixlab.cli.output import show
 from mixlab.errors import UserError
-from mixlab.report.table import Format
+from mixlab.report.table import Format, render
 
 
 def inspect(
@@ -39,7 +40,10 @@ def inspect(
         from mixlab.evaluation.verification import verify_weights
 
         verification = verify_weights(source, data, given, quiet=quiet)
-        show([verification.table()], "table" if format in ("csv", "json") else format)
+        if format in ("csv", "json"):  # standard output has only the tensors
+            print(render(verification.table(), "markdown"), file=sys.stderr)
+        else:
+            show([verification.table()], format)
         if verification.damaged:
             raise UserError(
                 f"{', '.join(verification.damaged)}: unexpected SHA-256, so the file is damaged or was replaced. "

@@ -16,8 +16,14 @@ DATA = (
 
 
 def split_names(text: str) -> tuple[str, ...]:
-    """Comma-separated names; a comma within brackets, as in timm:cifar_resnet:layers=[1,1], is part of a name."""
-    return tuple(name.strip() for name in re.split(r",(?![^\[]*\])", text))
+    """Comma-separated names; a comma within brackets, as in timm:cifar_resnet:layers=[1,1], is part of a name.
+
+    Raises UserError if one of them is empty. An empty text is no names.
+    """
+    names = tuple(name.strip() for name in re.split(r",(?![^\[]*\])", text)) if text else ()
+    if not all(names):
+        raise UserError(f'"{text}" has an empty name: give names with single commas between them, such as a,b.')
+    return names
 
 
 def _trust_all(given: bool) -> bool:

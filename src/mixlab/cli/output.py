@@ -51,16 +51,25 @@ def parse_image_size(text: str | None) -> int | tuple[int, int] | None:
 
 
 def show(tables: Iterable[Table], format: Format) -> None:
-    """Print tables to standard output. In the format "table", an empty line follows each."""
-    for table in tables:
-        match format:
-            case "table":
+    """Print tables to standard output.
+
+    In the format "table", an empty line follows each. As CSV, an empty line is between them; as JSON, several are a
+    list.
+    """
+    given = list(tables)
+    match format:
+        case "table":
+            for table in given:
                 print_table(table)
                 print()
-            case "markdown" | "latex":
+        case "markdown" | "latex":
+            for table in given:
                 print(render(table, format))
-            case "csv" | "json":
-                print(render(table, format), end="")
+        case "csv":
+            print("\n".join(render(table, format) for table in given), end="")
+        case "json":
+            documents = [render(table, format) for table in given]
+            print(documents[0] if len(documents) == 1 else f"[\n{','.join(documents)}]\n", end="")
 
 
 def logger(*, quiet: bool) -> Log:

@@ -204,7 +204,7 @@ class Dataset:
             hint = did_you_mean(unknown[0], classes)
             raise UserError(
                 f"{self.name} has classes that the model was not trained on: {', '.join(unknown[:5])}{more}. Rename or "
-                f"remove their folders, or choose a model that was trained on these classes. {hint}".rstrip()
+                f"remove them, or choose a model that was trained on these classes. {hint}".rstrip()
             )
         new_index = np.array(
             [classes.index(label) if label in present else -1 for label in self.classes], dtype=np.int64

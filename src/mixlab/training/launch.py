@@ -86,7 +86,12 @@ def _plan(job: Job, folder: Path, given: Plan | None, log: Log) -> Plan:
         log(f"Device: {device_name(job.device)}. The plan is given: {given}.")
         _log_other_kernels(given, log)
         return given
-    log(f"Device: {device_name(job.device)}. The fastest compute mode is selected by the time of a few steps:")
+    selection = (
+        'With speed="off", a few steps are timed:'
+        if job.recipe.speed == "off"
+        else "The fastest compute mode is selected by the time of a few steps:"
+    )
+    log(f"Device: {device_name(job.device)}. {selection}")
     processes = PartialState().num_processes
     plan, seconds = broadcast_from_main(lambda: select_plan(job, log, processes))
     log(f"  {plan}, {1000 * seconds:.0f} ms per step of {job.batch} {job.dataset.noun}s")

@@ -137,6 +137,8 @@ def inspect(source: Source, given: Mapping[str, Any]) -> Inspection:
     try:
         identified = identify_weights(source, given.get("image_size"), given)
     except UserError as error:
+        if given:
+            raise
         return Inspection(source.path, None, None, {}, str(error), tensors)
     return Inspection(source.path, identified.format.name, identified.format.family, identified.config, "", tensors)
 

@@ -109,7 +109,7 @@ def headline(check: Check) -> str:
     """The number of findings, as a sentence."""
     images = pluralize(len(check.members), "image")
     if count := len(findings(check)):
-        return f"{pluralize(count, 'finding')} in {images}."
+        return f"{pluralize(count, 'kind')} of findings in {images}."
     return f"No problems found in {images}."
 
 

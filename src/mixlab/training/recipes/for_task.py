@@ -38,7 +38,9 @@ def for_task(fields: dict[str, Any], task: str | None, log: Log) -> dict[str, An
 def require_task(task: str) -> str:
     """Raises UserError if there is no such task."""
     if task not in TASKS:
-        raise UserError(f"--task {task} is unknown: give {' or '.join(TASKS)}. {did_you_mean(task, TASKS)}".rstrip())
+        *others, last = TASKS
+        known = f"{', '.join(others)} or {last}"
+        raise UserError(f"--task {task} is unknown: give {known}. {did_you_mean(task, TASKS)}".rstrip())
     return task
 
 

@@ -14,6 +14,7 @@ from mixlab.training.recipes.decoder import Decoder, conflicts_of_masks, default
 from mixlab.training.recipes.for_task import settings_of_images
 from mixlab.training.recipes.section import Count, Section
 
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -50,7 +51,7 @@ class TransformSettings(Section):
     """A fixed transform of every image after augmentation and mixing (`mixlab.data.transforms`)."""
 
     name: Literal["permute_patches", "permute_pixels_in_patches", "permute_patches_and_pixels", "permute_all_pixels"]
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     patch_size: Count | None = None  # pixels; for all but permute_all_pixels
 
 
@@ -62,7 +63,7 @@ class Subset(Section):
     left_out_fold: Annotated[int, Field(ge=0)] | None = None  # the fold without which to train, from 0 to folds - 1
     per_class: Count | None = None  # maximum number of images of each class
     share: Annotated[float, Field(gt=0, le=1)] | None = None  # fraction of the images of each class
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:
@@ -240,7 +241,7 @@ class Recipe(Section):
     steps: Count | None = None
     batch: Annotated[int, Field(ge=2)] | Literal["auto"] = "auto"  # images per step, over all processes
     accumulate: Count = 1  # micro-batches per step in each process
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     workers: int = Field(default=0, ge=0)
     max_unreadable: int = Field(default=0, ge=0)  # unreadable images of each split that may be skipped
     validation: Literal["held_out", "merged"] = "held_out"  # merged into train: the weights of the last step are saved
