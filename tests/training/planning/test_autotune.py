@@ -1,5 +1,6 @@
 """Autotuning: the modes that are timed, the images that are read, and what happens if memory runs out."""
 
+import json
 import os
 import re
 import time
@@ -114,17 +115,31 @@ class TestCache:
     def test_every_key_that_is_not_part_of_a_step_is_a_key_of_recipes(self):
         assert set(autotune._NOT_PART_OF_A_STEP) <= set(Recipe.model_fields)
 
-    @pytest.mark.parametrize(("modes", "minutes", "again"), [(1, 59, False), (1, 61, True), (4, 61, False)])
-    def test_timings_without_all_modes_are_measured_again_after_an_hour(
-        self, make_job, timings_cache, monkeypatch, timed_modes, modes, minutes, again
+    @pytest.mark.parametrize(
+        ("plans", "minutes", "again"), [(1, 59, False), (1, 61, True), (3, 61, True), (4, 61, False)]
+    )
+    def test_timings_without_all_modes_and_rewrites_are_measured_again_after_an_hour(
+        self, make_job, timings_cache, monkeypatch, timed_modes, plans, minutes, again
     ):
-        monkeypatch.setattr(autotune, "affordable", lambda kinds, calls: (modes, 1))
+        monkeypatch.setattr(autotune, "affordable", lambda kinds, calls: (plans, 1))
+        monkeypatch.setattr(autotune, "has_time_for_kernels", lambda seconds: True)
         select_plan(make_job("speed=auto"), no_message)
         (file,) = timings_cache.iterdir()
         os.utime(file, (0, time.time() - 60 * minutes))
         timed_modes.clear()
         select_plan(make_job("speed=auto"), [].append)
         assert bool(timed_modes) is again
+
+    def test_timings_of_a_training_too_short_for_kernels_are_measured_again_for_a_long_one(
+        self, make_job, timings_cache, monkeypatch, timed_modes
+    ):
+        monkeypatch.setattr(autotune, "_SHARE", 0.2)
+        select_plan(make_job("speed=auto"), no_message)
+        (file,) = timings_cache.iterdir()
+        assert not json.loads(file.read_text())["complete"]
+        timed_modes.clear()
+        select_plan(make_job("speed=auto", "epochs=100000"), [].append)
+        assert timed_modes and json.loads(file.read_text())["complete"]
 
     def test_speed_off_uses_no_cache(self, make_job, timings_cache):
         for _ in range(2):

@@ -46,7 +46,7 @@ from mixlab.training.job import Job
 from mixlab.training.objective import make_objective
 from mixlab.training.planning.compilation import may_compile, time_compilation
 from mixlab.training.planning.memory import estimate_memory
-from mixlab.training.planning.timed_rewrites import rewrites_to_time
+from mixlab.training.planning.timed_rewrites import has_time_for_kernels, rewrites_to_time
 from mixlab.training.planning.timed_steps import TimedSteps
 from mixlab.training.planning.timings import Compilation, Timings
 
@@ -166,7 +166,8 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
         steps = TimedSteps(job, batch, objective)
         try:
             stock_seconds = _seconds_per_step(steps.under(stock))
-            to_time = rewrites_to_time(job, modes, batch, micro_batch, total_steps(job) * stock_seconds, log)
+            training_seconds = total_steps(job) * stock_seconds
+            to_time = rewrites_to_time(job, modes, batch, micro_batch, training_seconds, log)
             plans = [replace(stock, mode=mode, rewrites=each) for mode, of_mode in to_time.items() for each in of_mode]
             seconds = _time_plans(steps, plans, stock_seconds, _limit(job, stock_seconds), log)
         except (RuntimeError, MemoryError) as error:
@@ -185,6 +186,7 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
                 freed_memory,
                 {mode: seconds[plan] for mode, plan in fastest.items()},
                 {mode: plan.rewrites for mode, plan in fastest.items()},
+                complete=len(seconds) == len(plans) and has_time_for_kernels(training_seconds),
             )
 
 
@@ -230,11 +232,11 @@ def _cached_timings(job: Job, log: Log, processes: int = 1) -> Timings:
 
 
 def _is_sufficient(stored: Mapping[str, Any], measured: float, job: Job) -> bool:
-    """Whether stored timings have all modes, or as many as there is time for.
+    """Whether stored timings have all modes and rewrites, or as many as there is time for.
 
     measured  the time of the measurement, in seconds since the epoch
     """
-    if len(stored["modes"]) == len(_modes(job)):
+    if stored["complete"]:
         return True
     stock_seconds = stored["modes"][0]["seconds"]
     return time.time() < measured + _EXPIRY and _limit(job, stock_seconds) <= stored["limit"]

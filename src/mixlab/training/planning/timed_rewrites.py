@@ -45,16 +45,21 @@ def rewrites_to_time(
         return to_time
     if job.recipe.speed == "auto" and job.device.type == "cpu":
         _add_cpu_rewrites(to_time, job, batch, seconds, log)
-    if job.recipe.speed == "auto" and job.device.type == "cuda" and seconds >= _MIN_SECONDS:
+    if job.recipe.speed == "auto" and job.device.type == "cuda" and has_time_for_kernels(seconds):
         _add_cuda_rewrites(to_time, job, batch, micro_batch, log)
     return to_time
+
+
+def has_time_for_kernels(seconds: float) -> bool:
+    """Whether a training of so many seconds is long enough for kernels, which are compiled and compared first."""
+    return seconds >= _MIN_SECONDS
 
 
 def _add_cpu_rewrites(
     to_time: Mapping[ComputeMode, list[TrainingRewrites]], job: Job, batch: Batch, seconds: float, log: Log
 ) -> None:
     network = job.architecture.on_meta()
-    build = _kernels_build(log) if seconds >= _MIN_SECONDS and uses_native_kernels(network) else None
+    build = _kernels_build(log) if has_time_for_kernels(seconds) and uses_native_kernels(network) else None
     image_shape = job.preprocess.input_shape
     possible = {mode: cpu_rewrites(network, image_shape, mode.precision, build) for mode in to_time}
     if job.recipe.activation_checkpointing == "blocks" and isinstance(network, TimmModel):

@@ -31,6 +31,7 @@ class Timings:
 
     rewrites     the rewrites in each mode with which a step is fastest; `seconds` has the times with these
     compilation  None if compiled steps were not tried
+    complete     whether there was time for all modes and rewrites, kernels among them
     """
 
     micro_batch: int
@@ -38,6 +39,7 @@ class Timings:
     seconds: Mapping[ComputeMode, float]
     rewrites: Mapping[ComputeMode, TrainingRewrites] = field(default_factory=dict)
     compilation: Compilation | None = None
+    complete: bool = True
 
     def plan(self, job: Job, mode: ComputeMode, processes: int = 1) -> Plan:
         """The plan of `job` in `mode`."""
@@ -76,6 +78,7 @@ class Timings:
             "freed_memory": self.freed_memory,
             "modes": modes,
             "compilation": compilation,
+            "complete": self.complete,
         }
 
     @classmethod
@@ -89,6 +92,7 @@ class Timings:
             {mode: timed["seconds"] for mode, timed in modes.items()},
             {mode: TrainingRewrites.from_dict(timed["rewrites"]) for mode, timed in modes.items()},
             compilation and Compilation(**compilation | {"mode": ComputeMode(**compilation["mode"])}),
+            stored["complete"],
         )
 
 
