@@ -122,11 +122,6 @@ def test_batch_norm_statistics_are_estimated_with_the_average_on_training_images
     assert norm.momentum == ConvMixer(ConvMixerConfig(**run.config["config"])).stem[2].momentum
 
 
-def test_a_run_that_is_given_twice_is_refused(two, tmp_path):
-    with pytest.raises(UserError, match=r"--average has .* twice: give each run once"):
-        average([*two, two[0]], tmp_path / "mean", quiet=True)
-
-
 def test_a_single_run_is_refused(two, tmp_path):
     with pytest.raises(UserError, match="Averaging needs two or more runs"):
         average(two[:1], tmp_path / "mean", quiet=True)

@@ -60,8 +60,6 @@ def average(runs: Sequence[Run], out: Path, *, quiet: bool) -> Run:
     """
     if len(runs) < 2:
         raise UserError("Averaging needs two or more runs: `mixlab runs --average A B --out DIR`.")
-    if repeated := [str(run.path) for index, run in enumerate(runs) if run.path in [one.path for one in runs[:index]]]:
-        raise UserError(f"--average has {repeated[0]} twice: give each run once.")
     require_free_folder(out)
     first, *others = runs
     for run in runs:
