@@ -98,7 +98,7 @@ def test_each_finding_is_a_sentence(invalid):
         'No images in test: "dog". Models can\'t be evaluated on these classes.',
         "Blank, with a single colour: 1 image.",
     ]
-    assert headline(invalid) == "8 findings in 28 images."
+    assert headline(invalid) == "8 kinds of findings in 28 images."
 
 
 def test_a_single_class_is_a_finding():
