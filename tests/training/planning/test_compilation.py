@@ -127,6 +127,15 @@ class TestEquality:
             "torch.compile is not used: the compiled steps have other results than those in eager mode."
         )
 
+    def test_compiled_steps_that_fail_while_they_are_timed_are_not_used(self, monkeypatch):
+        def failing(steps: Mapping[Plan, object]) -> None:
+            raise torch.OutOfMemoryError("no memory for a second optimizer state")
+
+        monkeypatch.setattr(compilation, "time_steps", failing)
+        found, messages, _ = self.times(lambda model: model)
+        assert found == Compilation(MODE)
+        assert messages[-1] == ("torch.compile is not used: OutOfMemoryError: no memory for a second optimizer state")
+
     def test_a_compiler_that_fails_is_not_used_and_the_message_has_its_reason(self):
         def failing(model: nn.Module) -> nn.Module:
             def forward(images: Any) -> None:

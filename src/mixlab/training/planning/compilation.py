@@ -59,15 +59,14 @@ def time_compilation(
     try:
         seconds = _seconds_of_first_step(compiled_model, images, plan.mode)
         log(f"torch.compile took {duration(seconds)} for the training steps in {plan}.")
-        is_equal = compiled_equals_eager(compiled_model, model, images, plan.mode)
+        if not compiled_equals_eager(compiled_model, model, images, plan.mode):
+            log("torch.compile is not used: the compiled steps have other results than those in eager mode.")
+            return Compilation(plan.mode, seconds)
+        compiled_plan = replace(plan, rewrites=compiled(plan.rewrites))
+        step_seconds = time_steps(make_steps({plan: model, compiled_plan: compiled_model}))
     except Exception as error:  # compilers do not support every model, and fail in many ways
         log(f"torch.compile is not used: {in_one_line(error)}")
         return Compilation(plan.mode)
-    if not is_equal:
-        log("torch.compile is not used: the compiled steps have other results than those in eager mode.")
-        return Compilation(plan.mode, seconds)
-    compiled_plan = replace(plan, rewrites=compiled(plan.rewrites))
-    step_seconds = time_steps(make_steps({plan: model, compiled_plan: compiled_model}))
     relative = step_seconds[compiled_plan] / step_seconds[plan]
     log(f"A compiled step takes {100 * relative:.0f} % of the time in eager mode.")
     return Compilation(plan.mode, seconds, relative)
