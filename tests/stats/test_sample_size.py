@@ -8,7 +8,7 @@ from scipy import stats
 
 from mixlab.stats.best import behind_the_best
 from mixlab.stats.components import Components, image_sample, variance_components
-from mixlab.stats.paired import POWER
+from mixlab.stats.paired import POWER, detectable_difference
 from mixlab.stats.sample_size import (
     detectable_margin,
     needed,
@@ -135,11 +135,14 @@ def test_the_needed_repetitions_are_the_first_with_a_power_of_80_per_cent(mean):
 
 
 @pytest.mark.parametrize("repeats", [3, 5, 8, 30])
-@pytest.mark.parametrize("level", [0.05, 0.05 / 11])
-def test_a_detectable_margin_has_a_power_of_80_per_cent(repeats, level):
+@pytest.mark.parametrize("claims", [1, 11])
+def test_what_is_detectable_has_a_power_of_80_per_cent(repeats, claims):
     """Compared with the frequency of significant samples."""
+    level = 0.05 / claims
     samples = np.random.default_rng(0).normal(scale=1.3, size=(20_000, repeats))
     error = samples.std(axis=1, ddof=1) / repeats**0.5
+    means = samples.mean(axis=1) + detectable_difference(1.3 / repeats**0.5, repeats - 1, claims)
+    assert np.mean(means / error > stats.t.ppf(1 - level / 2, repeats - 1)) == pytest.approx(POWER, abs=0.01)
     within = detectable_margin(1.3, repeats, level=level) - np.abs(samples.mean(axis=1))
     assert POWER - 0.01 < np.mean(within / error > stats.t.ppf(1 - level, repeats - 1)) < POWER + 0.1
 

@@ -15,7 +15,14 @@ from mixlab.models.contract import height_and_width
 from mixlab.report.progress import Log
 from mixlab.speed.inference import Inference
 from mixlab.speed.inference_plan import InferencePlan, build_forward
-from mixlab.speed.plan import ComputeMode, Plan, candidates, prepare_for_training, prepare_model, writes_past_memory
+from mixlab.speed.plan import (
+    ComputeMode,
+    Plan,
+    candidates,
+    prepare_for_training,
+    prepare_model,
+    training_candidates,
+)
 from mixlab.zoo import user_code
 from mixlab.zoo.architecture import Architecture
 
@@ -94,10 +101,7 @@ def inference_plan(architecture: Architecture, device: torch.device, batch: int,
 
 def stock_forms(peer: str, architecture: Architecture, device: torch.device, batch: int, *, train: bool) -> list[Form]:
     """The forms of a peer, in each precision and layout that the device has; the peer's row is the fastest of them."""
-    modes = candidates(device, "auto")
-    if train and device.type == "cpu":
-        network = architecture.on_meta()
-        modes = [mode for mode in modes if not writes_past_memory(mode, network)]
+    modes = training_candidates(device, "auto", architecture.on_meta()) if train else candidates(device, "auto")
     if peer in RUNTIMES:  # they choose the layout themselves
         modes = [mode for mode in modes if mode.layout == "contiguous"]
     if peer == "onnxruntime":  # it has no bf16 kernels on a CPU

@@ -142,6 +142,7 @@ def evaluate(
         corrupted = evaluate_corruptions(
             model, data[0] if data else None, kinds, device=device, speed=parsed_speed, log=log, quiet=quiet
         )
+    of_corruptions = [corrupted.table()] if corrupted else []
     results = result.results() | ({"corruptions": corrupted.to_dict()} if corrupted else {})
     for note in result.notes:
         log(note)
@@ -149,9 +150,9 @@ def evaluate(
         case "json":
             print(json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False))
         case "csv":
-            show([*full_tables(result), *([corrupted.table()] if corrupted else [])], format)
+            show([*full_tables(result), *of_corruptions], format)
         case _:
-            show([*tables(result), *([corrupted.table()] if corrupted else [])], format)
+            show([*tables(result), *of_corruptions], format)
     if save is not None:
         write_correctness(save, result.sets[0][0].predictions)
         log(f"Which {result.noun}s are correct: {save}")

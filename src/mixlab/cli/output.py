@@ -9,6 +9,7 @@ from pathlib import Path
 from mixlab.errors import UserError
 from mixlab.report.progress import Log
 from mixlab.report.table import Format, Table, print_table, render
+from mixlab.report.text import join_words
 
 
 def output_folder(out: Path | None, verb: str, data: str) -> Path:
@@ -31,8 +32,7 @@ def require_empty_folder(out: Path) -> None:
 def require_new_file(out: Path, option: str, *suffixes: str) -> None:
     """Raises UserError if `out` exists, or does not end in one of `suffixes`."""
     if out.suffix.lower() not in suffixes:
-        *others, last = suffixes
-        known = f"{', '.join(others)} or {last}" if others else last
+        known = join_words(suffixes, most=len(suffixes), conjunction="or")
         raise UserError(f"{option} {out} has no known format: give a file that ends in {known}.")
     if out.exists():
         raise UserError(f"{option} {out} already exists, and existing files are never overwritten: give a new file.")

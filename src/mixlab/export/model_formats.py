@@ -11,6 +11,7 @@ from mixlab.export.onnx_model import write_onnx_model
 from mixlab.export.openvino_model import write_openvino_model
 from mixlab.export.torch_model import write_torch_model
 from mixlab.export.writer import Precision, Request, Written
+from mixlab.report.text import join_words
 from mixlab.weights.exported import FormatName
 
 _IMPORT = "\nfrom mixlab.export.standalone_onnx import open_model\n"
@@ -58,10 +59,9 @@ def require_precision(to: FormatName, precision: Precision) -> None:
     """Raises UserError if a format can't have this precision."""
     format = MODEL_FORMATS[to]
     if precision not in format.precisions:
-        *others, last = format.precisions
         raise UserError(
             f"--precision {precision} is not possible with --to {to}, because {format.reasons[precision]}: give "
-            f"{', '.join(others)} or {last}."
+            f"{join_words(format.precisions, conjunction='or')}."
         )
 
 

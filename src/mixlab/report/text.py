@@ -14,7 +14,10 @@ def number_range(numbers: Iterable[int]) -> str:
     return " to ".join(f"{number:,}" for number in sorted({min(given), max(given)}))
 
 
-def join_words(names: Sequence[str], most: int = 5) -> str:
-    """Join names as "a, b and c". If there are more than `most`, the last ones are counted: "a, b and 5 others"."""
+def join_words(names: Sequence[str], most: int = 5, conjunction: str = "and") -> str:
+    """Join names as "a, b and c", or with another conjunction.
+
+    If there are more than `most`, the last ones are counted: "a, b and 5 others".
+    """
     items = list(names) if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1} others"]
-    return " and ".join(part for part in (", ".join(items[:-1]), items[-1]) if part)
+    return f" {conjunction} ".join(part for part in (", ".join(items[:-1]), items[-1]) if part)

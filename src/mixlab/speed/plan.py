@@ -124,6 +124,16 @@ def candidates(device: torch.device, precision: Precision | Literal["auto"]) -> 
     return [ComputeMode(precision, layout) for precision, layout in product(precisions, layouts)]
 
 
+def training_candidates(
+    device: torch.device, precision: Precision | Literal["auto"], network: nn.Module
+) -> list[ComputeMode]:
+    """The `candidates` in which training steps of `network` do not write past memory."""
+    modes = candidates(device, precision)
+    if device.type != "cpu":
+        return modes
+    return [mode for mode in modes if not writes_past_memory(mode, network)]
+
+
 def writes_past_memory(mode: ComputeMode, network: nn.Module) -> bool:
     """Whether training steps in `mode` on a CPU can write past allocated memory, an error of oneDNN.
 

@@ -37,7 +37,6 @@ from mixlab.zoo.timm_models import TimmModel
 
 COST = "about a minute; needs trained runs"
 
-
 _OTHER_SETTINGS = ("seed", "workers", "max_unreadable", "precision", "speed", "parallel", "trackers", "checkpoints")
 """Keys of a recipe in which two seeds of one model may differ."""
 
@@ -58,7 +57,7 @@ def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Log) -> Repre
     Raises UserError with fewer than two runs, with runs of other classes, with runs of one model that differ in more
     than their seeds, or with fewer images than a batch.
     """
-    loaded = {name: load_pretrained(name) for name in settings.runs if name}
+    loaded = {name: load_pretrained(name) for name in settings.runs}
     if len(loaded) < 2:
         raise UserError("The study compares runs: give --runs with two or more folders, such as --runs runs/a,runs/b.")
     for name, pretrained in loaded.items():

@@ -35,10 +35,9 @@ from mixlab.speed.plan import (
     FreedMemory,
     Plan,
     affordable,
-    candidates,
     pick_fastest,
     time_steps,
-    writes_past_memory,
+    training_candidates,
 )
 from mixlab.training.activation_checkpointing import build_for_steps
 from mixlab.training.batch_norm import require_enough_images
@@ -268,12 +267,9 @@ def _time_compilation(job: Job, timings: Timings, log: Log) -> Compilation:
 
 def _modes(job: Job) -> list[ComputeMode]:
     """The modes to time, the stock mode first."""
-    modes = candidates(job.device, job.recipe.precision)
+    modes = training_candidates(job.device, job.recipe.precision, job.architecture.on_meta())
     if job.architecture.reads_texts:  # the layouts are those of images
         modes = [mode for mode in modes if mode.layout == "contiguous"]
-    elif job.device.type == "cpu":
-        network = job.architecture.on_meta()
-        modes = [mode for mode in modes if not writes_past_memory(mode, network)]
     return modes[:1] if job.recipe.speed == "off" else modes
 
 

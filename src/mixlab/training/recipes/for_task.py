@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from mixlab.errors import UserError, did_you_mean
 from mixlab.report.progress import Log
+from mixlab.report.text import join_words
 from mixlab.tasks.tasks import TASKS
 
 RECIPES = {"segmentation": "segmentation"}
@@ -38,8 +39,7 @@ def for_task(fields: dict[str, Any], task: str | None, log: Log) -> dict[str, An
 def require_task(task: str) -> str:
     """Raises UserError if there is no such task."""
     if task not in TASKS:
-        *others, last = TASKS
-        known = f"{', '.join(others)} or {last}"
+        known = join_words(list(TASKS), conjunction="or")
         raise UserError(f"--task {task} is unknown: give {known}. {did_you_mean(task, TASKS)}".rstrip())
     return task
 
