@@ -61,7 +61,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.randint(described.classes, (arguments.batch,))
     rewrites = TrainingRewrites(tuple(arguments.change.split(",")))
-    changed = rewrites.apply(copy.deepcopy(model))
+    changed = rewrites.apply(copy.deepcopy(model), arguments.batch)
     steps = {
         "stock": make_step(model, images, labels, arguments.precision, TrainingRewrites()),
         "changed": make_step(changed, images, labels, arguments.precision, rewrites),

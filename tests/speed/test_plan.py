@@ -143,7 +143,7 @@ def test_attention_is_unfused_only_with_this_execution(rewrites, fused):
 def test_a_model_is_prepared_with_the_rewrites_of_the_plan(rewrites, kind):
     convolution = nn.Conv2d(4, 4, 5, groups=4, padding="same")
     plan = Plan("cpu", STOCK, 2, rewrites=TrainingRewrites(rewrites))
-    prepared = prepare_for_training(nn.Sequential(convolution), CPU, plan)
+    prepared = prepare_for_training(nn.Sequential(convolution), CPU, plan, 2)
     assert [type(module) for module in prepared.children()] == [kind]
 
 

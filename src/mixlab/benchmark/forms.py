@@ -160,7 +160,7 @@ def _training_step(form: Form, images: Tensor) -> Call:
     assert isinstance(form.plan, Plan)
     plan = form.plan
     labels = torch.randint(form.architecture.classes, (form.batch,), device=images.device)
-    network = prepare_for_training(_network(form).train(), images.device, plan)
+    network = prepare_for_training(_network(form).train(), images.device, plan, form.batch)
     run = torch.compile(network, dynamic=False) if form.peer == "compiled" else network
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
 

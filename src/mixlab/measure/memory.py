@@ -1,12 +1,20 @@
 """Peak memory of this process, and available memory."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import torch
 
-_GROUP = Path("/sys/fs/cgroup")
+_GROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+_FILES = {
+    "": ("memory.max", "memory.current", ("inactive_file", "active_file")),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file")),
+}
+"""Of the two versions of control groups, by the controller's folder: the files with the limit and the use, and the
+entries of memory.stat with the cached files, which the system frees for a process that needs memory."""
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -23,16 +31,28 @@ def peak_bytes(device: torch.device) -> int:
 
 
 def available_bytes() -> int:
-    """Bytes still available to this process in the system and in its control group (container, batch job).
+    """Bytes still available to this process in the system and in its control groups (container, batch job).
 
-    Linux's documentation: admin-guide/cgroup-v2, memory.max and memory.current.
+    Linux's documentation: admin-guide/cgroup-v2 and admin-guide/cgroup-v1/memory.
     """
-    available = psutil.virtual_memory().available
-    try:
-        limit, used = (int((_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
-    except (OSError, ValueError):  # no control group, or no limit, which the file states as "max"
-        return available
-    return min(limit - used, available)
+    return min((psutil.virtual_memory().available, *_available_in_groups()))
+
+
+def _available_in_groups() -> Iterator[int]:
+    """The bytes available in each control group with a limit that contains this process."""
+    for line in _OWN_GROUPS.read_text().splitlines() if _OWN_GROUPS.is_file() else ():
+        _, controllers, path = line.split(":", 2)
+        if controllers not in _FILES:
+            continue
+        limit_file, used_file, cached = _FILES[controllers]
+        group = Path(path.lstrip("/"))
+        for folder in (_GROUPS / controllers / each for each in (group, *group.parents)):
+            try:
+                limit, used = (int((folder / name).read_text()) for name in (limit_file, used_file))
+                entries = dict(each.split() for each in (folder / "memory.stat").read_text().splitlines())
+            except (OSError, ValueError):  # the group is outside of a container, or has no limit, which is "max"
+                continue
+            yield limit - used + sum(int(entries[name]) for name in cached)
 
 
 def _high_water_mark() -> int:

@@ -43,9 +43,8 @@ def equals_stock(
 
     model  a stock model in training mode, which does not change
     """
-    model = with_same_parameters(model)
-    rewritten = rewrites.apply(with_same_parameters(model))
-    images = images[:_MAX_IMAGES]
+    model, images = with_same_parameters(model), images[:_MAX_IMAGES]
+    rewritten = rewrites.apply(with_same_parameters(model), len(images))
     names = [*_replaced(model, rewritten), *rewrites.changed_by_context(model, images)]
     changed = _first_of_each_kind(rewritten, names)
     stock = {name: model.get_submodule(name) for name in changed}

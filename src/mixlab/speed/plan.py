@@ -75,6 +75,11 @@ class Plan:
         """The number of near-equal micro-batches into which a process splits its `images` images of a batch."""
         return ceil(images / self.micro_batch)
 
+    def images_per_pass(self, batch: int) -> int:
+        """The images of the largest forward pass of a step of `batch` images, over all processes."""
+        share = ceil(batch / self.processes)
+        return ceil(share / self.micro_batches(share))
+
     @contextmanager
     def forward_context(self, device: torch.device) -> Iterator[None]:
         """The context of a forward pass of the training."""
@@ -103,9 +108,9 @@ def prepare_model(model: nn.Module, device: torch.device, mode: ComputeMode) -> 
     return model.to(device=device).to(memory_format=mode.memory_format)  # pyright: ignore[reportCallIssue]
 
 
-def prepare_for_training(model: nn.Module, device: torch.device, plan: Plan) -> nn.Module:
-    """`prepare_model` with the plan's mode, and with the plan's rewrites."""
-    return plan.rewrites.apply(prepare_model(model, device, plan.mode))
+def prepare_for_training(model: nn.Module, device: torch.device, plan: Plan, batch: int) -> nn.Module:
+    """`prepare_model` with the plan's mode, and with the plan's rewrites; `batch` is the number of images per step."""
+    return plan.rewrites.apply(prepare_model(model, device, plan.mode), plan.images_per_pass(batch))
 
 
 def candidates(device: torch.device, precision: Precision | Literal["auto"]) -> list[ComputeMode]:

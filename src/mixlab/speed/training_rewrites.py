@@ -35,7 +35,6 @@ _REPLACE: Mapping[Rewrite, Callable[[nn.Module], nn.Module]] = {
     "split_depthwise": split_depthwise,
     "untransposed_mixer": untranspose_mixer,
     "native_gelu": native_gelu,
-    "compiled": compile_steps,
 }
 _USE_NATIVE_KERNELS: Sequence[Rewrite] = ("fused_convmixer", "native_depthwise", "untransposed_mixer", "native_gelu")
 
@@ -60,14 +59,17 @@ class TrainingRewrites:
         depthwise = tuple((shape, kernel) for shape, kernel in stored.get("depthwise", ()))
         return cls(tuple(stored.get("names", ())), stored.get("kernel_build"), depthwise)
 
-    def apply(self, model: nn.Module) -> nn.Module:
-        """Replace modules of `model`. Its parameters and their names stay the same."""
+    def apply(self, model: nn.Module, images: int) -> nn.Module:
+        """Replace modules of `model`. Its parameters and their names stay the same.
+
+        images  number of images of a forward pass, for which steps are compiled
+        """
         if self.depthwise:
             model = use_kernels(model, dict(self.depthwise))
         for name in self.names:
             if name in _REPLACE:
                 model = _REPLACE[name](model)
-        return model
+        return compile_steps(model, images) if "compiled" in self.names else model
 
     @property
     def descriptions(self) -> list[str]:

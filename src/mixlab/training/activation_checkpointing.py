@@ -21,7 +21,7 @@ from mixlab.zoo.timm_models import TimmModel
 
 def build_for_steps(job: Job, device: torch.device, plan: Plan) -> nn.Module:
     """A new model of `job`, as the training steps of `plan` execute it."""
-    network = prepare_for_training(job.build(), device, plan)
+    network = prepare_for_training(job.build(), device, plan, job.batch)
     return checkpointed(network, plan.rewrites) if job.recipe.activation_checkpointing == "blocks" else network
 
 

@@ -69,7 +69,7 @@ class TestEquality:
 
     @staticmethod
     def times(
-        compile_model: Callable[[nn.Module], nn.Module], mode: ComputeMode = MODE
+        compile_model: Callable[[nn.Module, int], nn.Module], mode: ComputeMode = MODE
     ) -> tuple[Compilation, list[str], list[tuple[str, ...]]]:
         torch.manual_seed(0)
         model = create_model("convmixer_nano", channels=16, depth=2, classes=3)
@@ -93,7 +93,7 @@ class TestEquality:
         monkeypatch.setattr(
             compilation, "time_steps", lambda steps: {plan: 0.5 ** len(plan.rewrites.names) for plan in steps}
         )
-        found, messages, timed = self.times(lambda model: model, mode)
+        found, messages, timed = self.times(lambda model, images: model, mode)
         assert timed == [(), ("compiled",)]
         assert found == Compilation(mode, 31.0, 0.5)
         assert messages == [
@@ -102,12 +102,12 @@ class TestEquality:
         ]
 
     @staticmethod
-    def with_wrong_outputs(model: nn.Module) -> nn.Module:
+    def with_wrong_outputs(model: nn.Module, images: int) -> nn.Module:
         model.get_submodule("head").register_forward_hook(lambda module, given, logits: logits.mul(1.1))
         return model
 
     @staticmethod
-    def with_a_wrong_gradient(model: nn.Module) -> nn.Module:
+    def with_a_wrong_gradient(model: nn.Module, images: int) -> nn.Module:
         """The outputs are equal, and the gradient of a single bias has the wrong sign."""
         head = model.get_submodule("head")
         bias = head.get_parameter("bias")
@@ -132,12 +132,12 @@ class TestEquality:
             raise torch.OutOfMemoryError("no memory for a second optimizer state")
 
         monkeypatch.setattr(compilation, "time_steps", failing)
-        found, messages, _ = self.times(lambda model: model)
+        found, messages, _ = self.times(lambda model, images: model)
         assert found == Compilation(MODE)
         assert messages[-1] == ("torch.compile is not used: OutOfMemoryError: no memory for a second optimizer state")
 
     def test_a_compiler_that_fails_is_not_used_and_the_message_has_its_reason(self):
-        def failing(model: nn.Module) -> nn.Module:
+        def failing(model: nn.Module, images: int) -> nn.Module:
             def forward(images: Any) -> None:
                 raise NotImplementedError("no lowering\nof an operation")
 
@@ -153,7 +153,7 @@ class TestEquality:
         model = create_model("mixer_nano", depth=1, classes=3)
         assert not model.get_submodule("head").get_parameter("weight").any()
 
-        def wrong(model: nn.Module) -> nn.Module:
+        def wrong(model: nn.Module, images: int) -> nn.Module:
             model.get_submodule("stem").register_full_backward_pre_hook(lambda module, gradients: (-gradients[0],))
             return model
 

@@ -9,23 +9,17 @@ _OPTIONS: dict[str, Any] = {"fallback_random": True}
 """Dropout and stochastic depth draw the random numbers of eager mode, so that the two can be compared."""
 
 
-def compile_steps(model: nn.Module) -> nn.Module:
-    """Compile the forward and backward passes of `model` at its first forward pass in training mode.
+def compile_steps(model: nn.Module, count: int) -> nn.Module:
+    """Compile the forward and backward passes of `model` in training mode, for `count` images.
 
-    The code is compiled for this number of images. Other numbers, such as that of the last batch of an epoch, and the
-    forward pass in evaluation mode stay eager. Parameters and their names stay the same.
+    Passes with other numbers of images, such as that of the last batch of an epoch, and those in evaluation mode stay
+    eager. Parameters and their names stay the same.
     """
     eager = model.forward
     compiled = torch.compile(eager, dynamic=False, options=_OPTIONS)
-    compiled_images: int | None = None
 
     def forward(images: Tensor) -> Tensor:
-        nonlocal compiled_images
-        if not model.training:
-            return eager(images)
-        if compiled_images is None:
-            compiled_images = len(images)
-        return compiled(images) if len(images) == compiled_images else eager(images)
+        return compiled(images) if model.training and len(images) == count else eager(images)
 
     model.forward = forward
     return model

@@ -214,7 +214,7 @@ def _cached_timings(job: Job, log: Log, processes: int = 1) -> Timings:
         return time_job(job, log, processes)
     file = timings_file(job, processes=processes)
     stored = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-    if stored and _is_sufficient(stored, file.stat().st_mtime, job):
+    if stored and _is_sufficient(stored, file.stat().st_mtime, job) and _has_kernels(Timings.from_dict(stored)):
         measured = datetime.fromtimestamp(file.stat().st_mtime)
         log(f"Timings are from the cache of {measured:%Y-%m-%d %H:%M}; to measure again, delete {file}.")
         timings = Timings.from_dict(stored)
@@ -239,6 +239,14 @@ def _is_sufficient(stored: Mapping[str, Any], measured: float, job: Job) -> bool
         return True
     stock_seconds = stored["modes"][0]["seconds"]
     return time.time() < measured + _EXPIRY and _limit(job, stock_seconds) <= stored["limit"]
+
+
+def _has_kernels(timings: Timings) -> bool:
+    """Whether the kernels of the timed steps are those of this machine: computers can share the cache."""
+    try:
+        return all(rewrites.build_here() == rewrites.kernel_build for rewrites in timings.rewrites.values())
+    except UserError:
+        return False
 
 
 def _limit(job: Job, stock_seconds: float) -> float:

@@ -44,7 +44,7 @@ def time_compilation(
     plan: Plan,
     make_steps: MakeSteps,
     log: Log,
-    compile_model: Callable[[nn.Module], nn.Module] = compile_steps,
+    compile_model: Callable[[nn.Module, int], nn.Module] = compile_steps,
 ) -> Compilation:
     """Compile the steps of `plan`, compare them with eager ones on a batch, and time both.
 
@@ -52,10 +52,10 @@ def time_compilation(
 
     model          as `plan` executes it, in training mode; it is changed
     images         a micro-batch
-    compile_model  changes a model into a compiled one
+    compile_model  changes a model into one that is compiled for a number of images
     """
     _fill_zeros(model)
-    compiled_model = compile_model(with_same_parameters(model))
+    compiled_model = compile_model(with_same_parameters(model), len(images))
     try:
         seconds = _seconds_of_first_step(compiled_model, images, plan.mode)
         log(f"torch.compile took {duration(seconds)} for the training steps in {plan}.")

@@ -18,7 +18,7 @@ from mixlab.report.curves import Curve
 from mixlab.speed.plan import Plan
 from mixlab.training import sam
 from mixlab.training.job import Job
-from mixlab.training.planning.memory import estimate_memory, image_bytes, max_micro_batch
+from mixlab.training.planning.memory import estimate_memory, image_bytes
 from mixlab.training.schedule import lr_factor
 
 _FORWARD_AND_BACKWARD = 3
@@ -101,7 +101,7 @@ class TrainingEstimate:
     @property
     def largest_micro_batch(self) -> int:
         """The largest micro-batch, in images."""
-        return max_micro_batch(self.job, self.plan)
+        return self.plan.images_per_pass(self.job.batch)
 
     @cached_property
     def lr_curve(self) -> Curve:

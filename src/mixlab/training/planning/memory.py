@@ -46,7 +46,7 @@ def estimate_memory(job: Job, plan: Plan, network: nn.Module) -> dict[str, int]:
         "activations for the backward pass": _activation_bytes(
             job,
             network,
-            (max_micro_batch(job, plan), *job.preprocess.input_shape),
+            (plan.images_per_pass(job.batch), *job.preprocess.input_shape),
             lambda outputs, images: job.task.loss(outputs, job.task.blank_targets(outputs), recipe.loss, class_weights),
             device=device,
             cast=partial(plan.forward_context, device),
@@ -83,12 +83,6 @@ def _activation_bytes(
         for block, shape in shapes.items()
     ]
     return everything - sum(of_blocks) + max(of_blocks)
-
-
-def max_micro_batch(job: Job, plan: Plan) -> int:
-    """The images of the largest micro-batch of the process with the largest share of a batch."""
-    share = ceil(job.batch / plan.processes)
-    return ceil(share / plan.micro_batches(share))
 
 
 def _teacher(recipe: Recipe) -> nn.Module | None:
