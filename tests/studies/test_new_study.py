@@ -126,8 +126,9 @@ def test_the_study_has_arms_claims_and_a_page(result, dataset):
 
 
 def test_an_additional_seed_trains_only_additional_models(result, laboratory, dataset):
-    before = len(laboratory.started)
-    other = run_study(permutation_study, dataset, Settings(seeds=3), quiet=True, log=silent)
+    before, lines = len(laboratory.started), list[str]()
+    other = run_study(permutation_study, dataset, Settings(seeds=3), quiet=True, log=lines.append)
+    assert f"[3/12] {ARMS[1]}, seed 0: found in the store" in lines
     assert [training.job.recipe.seed for training in laboratory.started[before:]] == [2] * 4
     assert [arm.scores[:2] for arm in other.arms] == [arm.scores for arm in result.arms]
 

@@ -30,6 +30,12 @@ def peak_bytes(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
+def reset_peak(device: torch.device) -> None:
+    """Make `peak_bytes` of a CUDA device count from now on. Has no effect on a CPU, whose peak is of the process."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def available_bytes() -> int:
     """Bytes still available to this process in the system and in its control groups (container, batch job).
 

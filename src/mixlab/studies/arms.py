@@ -245,7 +245,7 @@ def plan_arms(arms: Arms, dataset: Dataset, log: Log, *, speed: str = "auto") ->
             order = [(name, recipe) for name, recipes in complete.items() for recipe in recipes if recipe.data == data]
             trainings = plan_trainings([recipe for _, recipe in order], opened, pick_device(), log)
             for (name, _), training in zip(order, trainings, strict=True):
-                planned[name].append(training)
+                planned[name].append(replace(training, name=name))
     return PlannedArms(dataset, datasets, arms, planned)
 
 

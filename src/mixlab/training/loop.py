@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mixlab.data.rng import step_seed
 from mixlab.evaluation.evaluate import predict_fn
 from mixlab.evaluation.training_images import record_training_images, union
-from mixlab.measure.memory import peak_bytes
+from mixlab.measure.memory import peak_bytes, reset_peak
 from mixlab.report.progress import Log
 from mixlab.report.progress import progress as progress_bar
 from mixlab.runs.checkpoints import Checkpoint
@@ -107,6 +107,7 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
     accelerator = make_accelerator(job.device, plan.mode.precision)
     device, rank = accelerator.device, accelerator.process_index
     quiet = quiet or not accelerator.is_main_process
+    reset_peak(device)
 
     batches = job.training_batches(quiet=quiet)
     require_enough_images(job, plan, len(job.dataset.splits["train"]) - len(batches.unreadable))

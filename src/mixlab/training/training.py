@@ -17,11 +17,15 @@ STARTUP_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Training:
-    """A job with its plan and the estimated seconds per step. Both are None for a linear probe."""
+    """A job with its plan and the estimated seconds per step. Both are None for a linear probe.
+
+    name  in messages, such as the arm of a study; None: the model
+    """
 
     job: Job | LinearProbeJob
     plan: Plan | None = None
     seconds_per_step: float | None = None
+    name: str | None = None
 
     @cached_property
     def folder(self) -> Path:
@@ -47,7 +51,7 @@ class Training:
         recipe = self.job.recipe
         left_out = recipe.subset.left_out_fold if isinstance(recipe, Recipe) and recipe.subset else None
         fold = "" if left_out is None else f", without fold {left_out}"
-        return f"{recipe.model}, seed {recipe.seed}{fold}"
+        return f"{self.name or recipe.model}, seed {recipe.seed}{fold}"
 
 
 def estimated_seconds(trainings: Iterable[Training]) -> float:

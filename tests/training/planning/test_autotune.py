@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from mixlab.data.image_file import UnreadableImage
+from mixlab.errors import UserError
 from mixlab.measure import timing
 from mixlab.speed.plan import ComputeMode, Plan, affordable
 from mixlab.training.planning import autotune, timed_steps
-from mixlab.training.planning.autotune import select_plan, time_job
+from mixlab.training.planning.autotune import select_common_plans, select_plan, time_job
 from mixlab.training.recipes.schema import Recipe
 
 pytestmark = pytest.mark.usefixtures("short_steps", "timed_at_length")
@@ -81,6 +82,12 @@ def test_a_mode_in_which_steps_can_write_past_memory_is_not_timed(make_job, time
     tiny_recipe["config"] = {"channels": [8, 8, 8, 8]}
     select_plan(make_job("speed=auto", "model=resnet_nano"), no_message)
     assert {str(mode) for mode in timed_modes} == {"fp32, contiguous", "bf16, contiguous", "bf16, channels last"}
+
+
+def test_trainings_without_a_common_precision_are_refused(make_job):
+    jobs = [make_job(f"precision={precision}") for precision in ("fp32", "bf16", "auto")]
+    with pytest.raises(UserError, match=r"common precision, but their recipes ask for fp32, bf16 and auto: set the"):
+        select_common_plans(jobs, [].append)
 
 
 @pytest.mark.usefixtures("quick_clock")

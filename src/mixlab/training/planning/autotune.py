@@ -27,7 +27,7 @@ from mixlab.measure.memory import available_bytes
 from mixlab.measure.timing import synchronize
 from mixlab.report.numbers import duration
 from mixlab.report.progress import Log
-from mixlab.report.text import pluralize
+from mixlab.report.text import join_words, pluralize
 from mixlab.runs.store import store_key
 from mixlab.speed.allocator import retain_freed_memory
 from mixlab.speed.plan import (
@@ -100,7 +100,8 @@ def select_plan(job: Job, log: Log, processes: int = 1) -> tuple[Plan, float]:
 def select_common_plans(jobs: Sequence[Job], log: Log) -> list[tuple[Plan, float]]:
     """`select_plan` for trainings that are compared: all get the compute mode with the shortest total time.
 
-    A comparison that is repeated has the same plans as long as the timings are in the cache.
+    A comparison that is repeated has the same plans as long as the timings are in the cache. Raises UserError if the
+    trainings have no mode in common.
     """
     files = [timings_file(job) for job in jobs]
     by_file: dict[Path, Timings] = {}
@@ -109,6 +110,12 @@ def select_common_plans(jobs: Sequence[Job], log: Log) -> list[tuple[Plan, float
             by_file[file] = _cached_timings(job, log)
     timings = [by_file[file] for file in files]
     common = [mode for mode in timings[0].seconds if all(mode in of_job.seconds for of_job in timings)]
+    if not common:
+        precisions = join_words([*dict.fromkeys(job.recipe.precision for job in jobs)])
+        raise UserError(
+            f"These trainings are compared, which needs a common precision, but their recipes ask for {precisions}: "
+            "set the same precision in all."
+        )
     total = {
         mode: sum(of_job.seconds[mode] * total_steps(job) for job, of_job in zip(jobs, timings, strict=True))
         for mode in common
