@@ -9,7 +9,6 @@ training measurable, and a crash does not affect other trainings. A training tha
 comes last, and the result of that process is used.
 """
 
-import gc
 import multiprocessing
 import time
 from collections import deque
@@ -217,11 +216,7 @@ class LocalProcesses:
     """The default executor: each training in a process of this machine, as many at a time as the plans say."""
 
     def plan(self, jobs: Sequence[Job], log: Log, *, seeds: int) -> Planned:
-        planned = select_concurrent_plans(jobs, log, seeds=seeds)
-        if jobs[0].device.type == "cuda":  # the memory of the timed steps is for the processes of the trainings
-            gc.collect()
-            torch.cuda.empty_cache()
-        return planned
+        return select_concurrent_plans(jobs, log, seeds=seeds)
 
     @contextmanager
     def workers(self, missing: Sequence[Training], total: int) -> Iterator["LocalWorkers"]:

@@ -29,7 +29,7 @@ from mixlab.report.numbers import duration
 from mixlab.report.progress import Log
 from mixlab.report.text import join_words, pluralize
 from mixlab.runs.store import store_key
-from mixlab.speed.allocator import retain_freed_memory
+from mixlab.speed.allocator import release_freed_memory, retain_freed_memory
 from mixlab.speed.plan import (
     ComputeMode,
     FreedMemory,
@@ -108,6 +108,7 @@ def select_common_plans(jobs: Sequence[Job], log: Log) -> list[tuple[Plan, float
     for file, job in zip(files, jobs, strict=True):
         if file not in by_file:  # other seeds of the same training have the same file
             by_file[file] = _cached_timings(job, log)
+    release_freed_memory()  # the trainings may run in other processes
     timings = [by_file[file] for file in files]
     common = [mode for mode in timings[0].seconds if all(mode in of_job.seconds for of_job in timings)]
     if not common:
