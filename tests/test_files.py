@@ -10,9 +10,11 @@ import pytest
 
 from mixlab.errors import UserError
 from mixlab.files import (
+    WriteError,
     atomic_file,
     atomic_folder,
     create_parents,
+    require_writable,
     translate_access_errors,
     translate_read_errors,
     write_json,
@@ -116,6 +118,15 @@ def test_a_path_through_a_file_is_a_user_error(tmp_path: Path):
     (tmp_path / "a.txt").touch()
     with pytest.raises(UserError, match="a component of the path is a file, not a folder: choose another path"):
         write_text(tmp_path / "a.txt/b.txt", "")
+
+
+def test_a_path_can_be_tested_before_it_is_written(tmp_path: Path):
+    require_writable(tmp_path)
+    require_writable(tmp_path / "new" / "folder")
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(WriteError, match="a component of the path is a file"):
+        require_writable(tmp_path / "a.txt" / "new" / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
 @pytest.mark.parametrize("code", [errno.EBADF, errno.ETIMEDOUT], ids=errno.errorcode.get)

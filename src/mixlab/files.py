@@ -63,6 +63,13 @@ def translate_write_errors(path: Path) -> Iterator[None]:
         raise WriteError(path, error.reason) from error
 
 
+def require_writable(path: Path) -> None:
+    """Raises WriteError if nothing can be created at `path`. For commands that compute for long before they write."""
+    with translate_write_errors(path):
+        existing = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+        tempfile.TemporaryDirectory(dir=existing).cleanup()
+
+
 def read_reason(error: OSError) -> str | None:
     """Why the operating system refuses to read a file, with the way out; None for an error that has another cause."""
     return _READ_REASONS.get(error.errno or 0)

@@ -8,10 +8,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from mixlab.data import image_file
 from mixlab.runs.folder import FORMAT
@@ -34,6 +37,7 @@ COMPARE = ("compare", "--data", "digits", "--quiet")
     ("words", "pieces"),
     [
         (("comapre",), ["`mixlab comapre` is not a valid command", "'comapre'", "Did you mean 'compare'?"]),
+        (("convert", "run", "out"), ["Missing option '--to'. Choose from: google, big_vision,", "--help"]),
         (("compare",), ["`mixlab compare`", "Missing option '--data'", "See `mixlab compare --help`."]),
         (("train", "--ouut", "x"), ["`mixlab train --ouut x`", "No such option: --ouut", "--out", "--help"]),
         (("train", "--seed", "x"), ["`mixlab train --seed x`", "'--seed'", "a valid integer", "--help"]),
@@ -177,6 +181,20 @@ class TestRuns:
             file.write_bytes(content)
 
 
+@contextmanager
+def computing_fails() -> Iterator[None]:
+    """Within the context, no model is executed."""
+
+    def fails(module: nn.Module, given: object) -> None:
+        raise AssertionError(f"{type(module).__name__} was executed")
+
+    handle = register_module_forward_pre_hook(fails)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 class TestOutputs:
     @pytest.mark.parametrize("verb", ["train", "compare", "evaluate"])
     def test_a_folder_with_other_files(self, refused, pets, trained, verb, train):
@@ -194,10 +212,30 @@ class TestOutputs:
         sentence = refused(*train, "--quiet", "--data", "folder:pets", "--out", trained)
         assert pieces_in_order(sentence, "run contains a finished run", "never overwritten", "give another path")
 
-    def test_a_path_through_a_file(self, refused, pets, train):
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "train --model mixer_nano --data folder:pets --quiet --out file/new",
+            "compare --data folder:pets --quiet --out file/new",
+            "study cost --out file/new",
+            "study permutation --data folder:pets --out file/new",
+            "benchmark mixer_nano --out file/new",
+            "data preview folder:pets --recipe small_images_mixer --out file/new",
+            "evaluate run --quiet --out file/new",
+            "evaluate run --quiet --save file/new.correct",
+            "predict run pets --quiet --out file/new.csv",
+            "explain run pets --quiet --out file/new",
+            "export run file/new",
+            "convert run file/new --to timm",
+            "publish run --out file/new",
+            "runs --average run run --quiet --out file/new",
+        ],
+    )
+    def test_a_path_through_a_file_is_refused_before_anything_is_computed(self, refused, pets, trained, words):
         Path("file").write_text("")
-        sentence = refused(*train, "--quiet", "--data", f"folder:{pets}", "--out", "file/run")
-        assert pieces_in_order(sentence, "file/run could not be written", "is a file", "choose another path")
+        with computing_fails():
+            sentence = refused(*words.split())
+        assert pieces_in_order(sentence, "file/new", "could not be written", "is a file", "choose another path")
 
 
 LONG = "x" * 300

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from mixlab.cli.options import TrustCode
-from mixlab.cli.output import parse_image_size
+from mixlab.cli.output import parse_image_size, require_new_path
 from mixlab.errors import UserError
 
 
@@ -32,8 +32,7 @@ def convert(
     from mixlab.weights.load import load_pretrained
     from mixlab.zoo.architecture import parse_assignment
 
-    if out.exists():
-        raise UserError(f"{out} already exists and is never overwritten: give another name.")
+    require_new_path(out)
     given = dict(map(parse_assignment, set or []))
     pretrained = load_pretrained(source, image_size=parse_image_size(image_size), classes=classes, **given)
     conversion = Conversion(pretrained, to, out)

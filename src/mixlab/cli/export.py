@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from mixlab.cli.options import DATA, Int8Data, TrustCode, require_int8_for_data
-from mixlab.cli.output import logger, parse_image_size
+from mixlab.cli.output import logger, parse_image_size, require_new_path
 from mixlab.errors import UserError
 
 
@@ -43,8 +43,7 @@ def export(
     """
     from mixlab.data.sources import open_as_provided
 
-    if out.exists():
-        raise UserError(f"{out} already exists and is never overwritten: give another name.")
+    require_new_path(out)
     require_int8_for_data(data, precision)
     pixels, log = parse_image_size(image_size), logger(quiet=quiet)
     splits = () if check is None else tuple(open_as_provided(check).splits.values())

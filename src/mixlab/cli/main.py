@@ -165,7 +165,7 @@ def _print_error(message: str, status: int = 2) -> int:
 
 def _usage_message(words: Sequence[str], error: typer.TyperException) -> str:
     """Typer's message about wrong arguments, such as an unknown option, with the command and a hint on --help."""
-    message = error.format_message().replace("Value error, ", "")
+    message = " ".join(error.format_message().replace("Value error, ", "").split())
     end = "" if message.endswith((".", "?")) else "."
     has_subcommand = words[0] in ("data", "study") and len(words) > 1 and not words[1].startswith("-")
     command = f"mixlab {' '.join(words[: 2 if has_subcommand else 1])} --help" if words[0] in VERBS else "mixlab --help"

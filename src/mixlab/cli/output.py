@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from mixlab.errors import UserError
+from mixlab.files import require_writable
 from mixlab.report.progress import Log
 from mixlab.report.table import Format, Table, print_table, render
 from mixlab.report.text import join_words
@@ -22,20 +23,29 @@ def output_folder(out: Path | None, verb: str, data: str) -> Path:
 
 
 def require_empty_folder(out: Path) -> None:
-    """Raises UserError if `out` is a file or a folder with files."""
+    """Raises UserError if `out` is a file or a folder with files, or can't be written."""
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UserError(
             f"--out {out} already exists, and existing files are never overwritten: give a new or empty folder."
         )
+    require_writable(out)
 
 
 def require_new_file(out: Path, option: str, *suffixes: str) -> None:
-    """Raises UserError if `out` exists, or does not end in one of `suffixes`."""
+    """Raises UserError if `out` exists, does not end in one of `suffixes`, or can't be written."""
     if out.suffix.lower() not in suffixes:
         known = join_words(suffixes, most=len(suffixes), conjunction="or")
         raise UserError(f"{option} {out} has no known format: give a file that ends in {known}.")
     if out.exists():
         raise UserError(f"{option} {out} already exists, and existing files are never overwritten: give a new file.")
+    require_writable(out)
+
+
+def require_new_path(out: Path) -> None:
+    """Raises UserError if `out` exists, or can't be written."""
+    if out.exists():
+        raise UserError(f"{out} already exists and is never overwritten: give another name.")
+    require_writable(out)
 
 
 def parse_image_size(text: str | None) -> int | tuple[int, int] | None:

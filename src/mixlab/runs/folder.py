@@ -28,7 +28,7 @@ from typing import Any, Literal
 import tomli_w
 
 from mixlab.errors import UserError
-from mixlab.files import atomic_folder, translate_read_errors, write_json, write_text
+from mixlab.files import atomic_folder, require_writable, translate_read_errors, write_json, write_text
 
 FORMAT = 1
 State = Literal["running", "stopped", "done"]
@@ -198,15 +198,17 @@ def start_run(
 
 
 def require_free_folder(path: Path) -> None:
-    """Raises UserError if `path` contains a finished run, or files that are not a run."""
+    """Raises UserError if `path` contains a finished run, or files that are not a run, or can't be written."""
     if path.is_file():
         raise UserError(f"{path} is a file, but a run needs a new folder: give another path.")
-    if not path.exists() or not any(path.iterdir()):
-        return
-    if not (path / "status.json").exists():
-        raise UserError(f"{path} already exists and is not a run's folder: give a new or empty folder.")
-    if Run(path).state == "done":
-        raise UserError(f"{path} contains a finished run, which is never overwritten: remove it, or give another path.")
+    if path.exists() and any(path.iterdir()):
+        if not (path / "status.json").exists():
+            raise UserError(f"{path} already exists and is not a run's folder: give a new or empty folder.")
+        if Run(path).state == "done":
+            raise UserError(
+                f"{path} contains a finished run, which is never overwritten: remove it, or give another path."
+            )
+    require_writable(path)
 
 
 def open_any_run(path: Path) -> Run:
