@@ -172,3 +172,8 @@ def test_without_timm_the_default_leaves_out_its_model(monkeypatch):
 def test_a_model_without_patches_is_refused():
     with pytest.raises(UserError, match="resnet_nano does not cut images into patches"):
         cost.run(Settings(models=("resnet_nano",)), quiet=True, log=lambda sentence: None)
+
+
+def test_a_model_that_is_given_twice_is_refused():
+    with pytest.raises(UserError, match="--models mixer_nano,mixer_nano has a value twice"):
+        cost.run(Settings(models=("mixer_nano", "mixer_nano")), quiet=True, log=lambda sentence: None)

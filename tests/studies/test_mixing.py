@@ -221,6 +221,11 @@ def test_a_model_without_known_modules_is_refused():
         mixing.run(settings, quiet=True, log=print)
 
 
+def test_a_model_that_is_given_twice_is_refused():
+    with pytest.raises(UserError, match="--models mixer_nano,mixer_nano has a value twice"):
+        mixing.run(Settings(models=("mixer_nano", "mixer_nano")), quiet=True, log=print)
+
+
 def test_with_fixed_weights_every_place_of_a_window_has_the_same_gradient_up_to_its_weight():
     ranks = {}
     for kind in ("window attention", "window attention" + FIXED):

@@ -74,6 +74,8 @@ def test_runs_of_a_model_differ_in_their_seeds_only(shades, runs, tiny_recipe, t
 def test_bad_runs_and_too_few_images_are_refused(shades, runs):
     with pytest.raises(UserError, match="give --runs with two or more folders"):
         run(shades, runs[:1])
+    with pytest.raises(UserError, match=r"--runs .*a,.* has a value twice"):
+        run(shades, (*runs, runs[0]))
     with pytest.raises(UserError, match="has 12 test images, but the study needs 64"):
         run(shades, runs)
     renamed = Dataset("others", ("black", "white"), shades.splits)

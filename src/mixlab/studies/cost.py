@@ -20,6 +20,7 @@ from mixlab.models.contract import height_and_width
 from mixlab.report.progress import Log
 from mixlab.report.text import join_words
 from mixlab.studies.cost_result import FIXED_PATCHES, MORE_PATCHES, WIDENED, CostResult, Point
+from mixlab.studies.grids import require_distinct
 from mixlab.studies.methods import model_references
 from mixlab.zoo.architecture import Architecture, architecture, family_of
 
@@ -42,8 +43,9 @@ class Settings:
 def run(settings: Settings, *, quiet: bool, log: Log) -> CostResult:
     """Count and measure all models at all sizes.
 
-    Raises UserError if a model can't be built, or does not cut images into patches.
+    Raises UserError if a model is there twice, can't be built, or does not cut images into patches.
     """
+    require_distinct("--models", settings.models)
     names, notes = _installed(settings.models)
     series = [one for name in names for one in _series(architecture(name), settings.largest)]
     if fixed := [name for name in names if not any(one.model == name and one.sweep == FIXED_PATCHES for one in series)]:

@@ -27,6 +27,7 @@ from mixlab.report.progress import Log
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import join_words, pluralize
 from mixlab.stats.estimate import Estimate
+from mixlab.studies.grids import require_distinct
 from mixlab.studies.jacobian import Mixing, effective_receptive_field, half_area, mixing_of
 from mixlab.studies.methods import bibtex, model_references, software_sentence
 from mixlab.studies.mixing_claims import mixing_findings
@@ -241,8 +242,9 @@ class MixingResult:
 def run(settings: Settings, *, quiet: bool, log: Log) -> MixingResult:
     """Measure all models in float64, on noise images.
 
-    Raises UserError if a model can't be built or loaded, or has no modules that are known.
+    Raises UserError if a model is there twice, can't be built or loaded, or has no modules that are known.
     """
+    require_distinct("--models", settings.models)
     models = {}
     for name in settings.models:
         models[name] = _measure(name, settings)

@@ -28,6 +28,7 @@ from mixlab.runs.folder import open_run
 from mixlab.stats.intervals import proportion_interval
 from mixlab.stats.similarity import debiased_cka, error_consistency, gram, unbiased_hsic
 from mixlab.studies.cue_conflict import partners, with_amplitudes_of
+from mixlab.studies.grids import require_distinct
 from mixlab.studies.methods import data_references, model_references
 from mixlab.studies.representation_claims import alone
 from mixlab.studies.representation_result import Pair, RepresentationResult
@@ -54,9 +55,10 @@ class Settings:
 def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Log) -> RepresentationResult:
     """Compare all pairs of runs on test images.
 
-    Raises UserError with fewer than two runs, with runs of other classes, with runs of one model that differ in more
+    Raises UserError with fewer than two runs, with a run that is there twice, with runs of other classes, with runs of one model that differ in more
     than their seeds, or with fewer images than a batch.
     """
+    require_distinct("--runs", settings.runs)
     loaded = {name: load_pretrained(name) for name in settings.runs}
     if len(loaded) < 2:
         raise UserError("The study compares runs: give --runs with two or more folders, such as --runs runs/a,runs/b.")
