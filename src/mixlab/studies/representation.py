@@ -55,8 +55,8 @@ class Settings:
 def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Log) -> RepresentationResult:
     """Compare all pairs of runs on test images.
 
-    Raises UserError with fewer than two runs, with a run that is there twice, with runs of other classes, with runs of one model that differ in more
-    than their seeds, or with fewer images than a batch.
+    Raises UserError with fewer than two runs, with a run that is there twice, with runs of other classes, with runs of
+    one model that differ in more than their seeds, or with fewer images than a batch.
     """
     require_distinct("--runs", settings.runs)
     loaded = {name: load_pretrained(name) for name in settings.runs}
