@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from mixlab.data import image_file
-from mixlab.data.image_file import UnreadableImage, read_image, read_reduced_image
+from mixlab.data.image_file import UnreadableImage, image_sides, read_image, read_reduced_image
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -155,6 +155,16 @@ def test_the_exif_orientation_is_applied_as_in_pillow(orientation):
     with Image.open(io.BytesIO(content)) as stored:
         upright = np.array(ImageOps.exif_transpose(stored))
     assert (read_image(content) == upright).all()
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "tiff", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_sides_are_those_of_the_upright_image(orientation, kind, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = tmp_path / f"turned.{kind}"
+    Image.new("RGB", (5, 3)).save(file, exif=exif)
+    assert image_sides(file) == read_image(file.read_bytes()).shape[:2]
 
 
 def test_a_rotated_camera_image_becomes_upright():

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from mixlab.errors import UserError
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.speed.training_rewrites import TrainingRewrites
-from mixlab.training.activation_checkpointing import blocks_of, checkpointed
+from mixlab.training.activation_checkpointing import blocks_of, build_for_steps, checkpointed
 from mixlab.training.loop import train
 from mixlab.training.planning.memory import estimate_memory
 from mixlab.zoo.architecture import architecture, create_model
@@ -19,6 +20,7 @@ MODELS = {
         "config={channels=[8, 16], depths=[1, 1], heads=[1, 2], window=2, stochastic_depth=0.5}",
         "image_size=16",
     ),
+    "timm with batch normalisation": ("model=timm:resnet18", "config={drop_rate=0.0}", "image_size=32"),
     "timm": ("model=timm:vit_tiny_patch16_224", "config={embed_dim=8, depth=2, num_heads=1, patch_size=2}"),
 }
 
@@ -40,6 +42,13 @@ def test_a_training_ends_with_the_same_weights_and_running_statistics(make_job, 
     ]
     without, with_checkpointing = (run.weights.read_bytes() for run in runs)
     assert with_checkpointing == without
+
+
+def test_a_model_of_timm_without_checkpointing_is_refused(make_job):
+    job = make_job(ON, "model=timm:vgg11", "config={drop_rate=0.0}", "image_size=32")
+    sentence = "timm has no activation checkpointing for vgg11: remove activation_checkpointing, or use another model"
+    with pytest.raises(UserError, match=sentence):
+        build_for_steps(job, torch.device("cpu"), Plan("cpu", ComputeMode(), 8))
 
 
 @pytest.mark.parametrize("name", ["mixer_nano", "convmixer_nano", "davit_nano"])

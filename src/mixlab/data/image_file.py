@@ -233,7 +233,8 @@ def image_sides(file: ReadableFile) -> tuple[int, int]:
     except OSError as error:
         raise UnreadableImage(str(file), reason_for_no_content(error)) from error
     with _explain_errors(content, str(file)), _open(content) as image:
-        columns, rows = image.size[::-1] if _orientation(image) in _SIDEWAYS else image.size
+        is_upright = image.format == "TIFF" or _orientation(image) not in _SIDEWAYS  # Pillow turns the size of a TIFF
+        columns, rows = image.size if is_upright else image.size[::-1]
         return rows, columns
 
 

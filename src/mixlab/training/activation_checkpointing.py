@@ -4,15 +4,17 @@ Only the input of a block is saved in the forward pass, which takes less memory 
 Chen et al. 2016, https://arxiv.org/abs/1604.06174.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from mixlab.errors import UserError
 from mixlab.speed.plan import Plan, prepare_for_training
 from mixlab.speed.training_rewrites import TrainingRewrites
 from mixlab.training.job import Job
@@ -29,9 +31,11 @@ def checkpointed(network: nn.Module, rewrites: TrainingRewrites) -> nn.Module:
     """Make `network` compute its blocks again in the backward pass. Gradients and names of parameters stay the same.
 
     rewrites  in whose context the network is executed
+
+    Raises UserError for a model of timm that has no activation checkpointing.
     """
     if isinstance(network, TimmModel):
-        network.network.set_grad_checkpointing()
+        _checkpoint_timm(network)
     else:
         for block in blocks_of(network):
             block.forward = partial(_forward, block, block.forward, rewrites)
@@ -42,6 +46,24 @@ def blocks_of(network: nn.Module) -> list[nn.Module]:
     """The blocks of a network with a `body`; those of a DaViT are in its stages."""
     body = network.get_submodule("body")
     return [block for child in body.children() for block in getattr(child, "blocks", [child])]
+
+
+def _checkpoint_timm(network: TimmModel) -> None:
+    try:
+        network.network.set_grad_checkpointing()
+    except (AssertionError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"timm has no activation checkpointing for {network.config.name}: remove activation_checkpointing, or use "
+            "another model."
+        ) from error
+    for norm in _norms_with_statistics(network):
+        norm.forward = partial(_forward_of_norm, norm, norm.forward)
+
+
+def _forward_of_norm(norm: nn.Module, forward: Any, x: Any) -> Any:
+    is_second_pass = torch._C._current_graph_task_id() != -1  # the id of the backward pass that is running
+    with _statistics_unchanged([norm]) if is_second_pass else nullcontext():
+        return forward(x)
 
 
 def _forward(block: nn.Module, forward: Any, rewrites: TrainingRewrites, x: Any) -> Any:
@@ -59,13 +81,21 @@ def _contexts(block: nn.Module, rewrites: TrainingRewrites) -> tuple[Any, Any]:
 @contextmanager
 def _second_pass(block: nn.Module, rewrites: TrainingRewrites) -> Iterator[None]:
     """The running statistics of batch normalisation are updated in the first pass only."""
-    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
+    with _statistics_unchanged(_norms_with_statistics(block)), rewrites.forward_context():
+        yield
+
+
+def _norms_with_statistics(block: nn.Module) -> list[nn.Module]:
+    return [module for module in block.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+
+
+@contextmanager
+def _statistics_unchanged(norms: Sequence[nn.Module]) -> Iterator[None]:
     before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]  # pyright: ignore
     for norm in norms:
         norm.momentum = 0.0
     try:
-        with rewrites.forward_context():
-            yield
+        yield
     finally:
         for norm, (momentum, batches) in zip(norms, before, strict=True):
             norm.momentum = momentum
