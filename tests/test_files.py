@@ -14,6 +14,7 @@ from mixlab.files import (
     atomic_file,
     atomic_folder,
     create_parents,
+    read_cached_json,
     require_writable,
     translate_access_errors,
     translate_read_errors,
@@ -118,6 +119,15 @@ def test_a_path_through_a_file_is_a_user_error(tmp_path: Path):
     (tmp_path / "a.txt").touch()
     with pytest.raises(UserError, match="a component of the path is a file, not a folder: choose another path"):
         write_text(tmp_path / "a.txt/b.txt", "")
+
+
+@pytest.mark.parametrize("content", ["", '{"a": ', "\x00"])
+def test_a_missing_or_damaged_file_of_the_cache_is_none(tmp_path: Path, content: str):
+    assert read_cached_json(tmp_path / "a.json") is None
+    (tmp_path / "a.json").write_text(content)
+    assert read_cached_json(tmp_path / "a.json") is None
+    write_json(tmp_path / "a.json", {"a": 1})
+    assert read_cached_json(tmp_path / "a.json") == {"a": 1}
 
 
 def test_a_path_can_be_tested_before_it_is_written(tmp_path: Path):

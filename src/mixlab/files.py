@@ -75,6 +75,14 @@ def read_reason(error: OSError) -> str | None:
     return _READ_REASONS.get(error.errno or 0)
 
 
+def read_cached_json(file: Path) -> Any | None:
+    """The content of a JSON file in the cache; None if it is missing or damaged, so that it is made again."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 @contextmanager
 def translate_read_errors(path: Path) -> Iterator[None]:
     """Turn an OSError about reading `path` that the user can fix into a UserError; other errors pass through.

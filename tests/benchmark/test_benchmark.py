@@ -1,6 +1,7 @@
 """A model beside its peers: selection of forms, turns, notes and memory, with simulated forms."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -74,6 +75,32 @@ def test_a_form_that_fails_is_left_out_with_the_first_line_of_its_error(tiny, ca
         "compiled, fp32, contiguous is left out: RuntimeError: no such kernel",
         "compiled, bf16, contiguous is left out: RuntimeError: no such kernel",
     ]
+
+
+def test_a_form_that_fails_with_an_error_of_its_library_is_left_out(tiny, calls, monkeypatch):
+    class GraphError(Exception):
+        pass
+
+    prepare = module.prepare
+
+    def failing(form: Form) -> Any:
+        if form.peer == "eager":
+            raise GraphError("invalid graph")
+        return prepare(form)
+
+    monkeypatch.setattr(module, "prepare", failing)
+    result = benchmark(tiny, Settings(["eager"], rounds=6), CPU, quiet)
+    assert [row.name for row in result.rows] == ["mixlab"]
+    assert result.notes[0] == "eager, fp32, contiguous is left out: GraphError: invalid graph"
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_refused(tiny, calls, monkeypatch):
+    def failing(form: Form) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(module, "prepare", failing)
+    with pytest.raises(UserError, match=r"--batch 8 does not fit into this machine's memory with .*: give a smaller"):
+        benchmark(tiny, Settings(["eager"], rounds=6), CPU, quiet)
 
 
 def test_a_model_that_timm_does_not_have_has_a_note_instead_of_a_row(tiny, calls):

@@ -93,6 +93,11 @@ def test_a_table_has_the_unit_of_its_paper(result):
     assert "paper (" not in texts["davit"]
 
 
+def test_without_any_measurement_the_page_has_the_reasons():
+    nothing = combine(ROWS, {model_key(counted): "out of memory" for counted in MODELS}, describe(CPU))
+    assert "out of memory" in paper_page(nothing).html()
+
+
 def test_each_block_with_three_rows_has_three_trade_offs(result):
     figures = trade_off_figures(result)
     assert len(figures) == 6

@@ -79,6 +79,10 @@ def test_published_weights_are_not_downloaded(run, quick, monkeypatch):
         (("mixer_nano", "--rounds", "2"), ["--rounds 2 is too small", "6"]),
         (("mixer_nano", "--device", "tpu"), ['device "tpu" is not available']),
         (("mixer_nano", "--paper"), ["--paper measures fixed models", "leave out MODEL"]),
+        (("--paper", "--batch", "4"), ["--paper measures fixed models in fixed batches", "--batch"]),
+        (("--paper", "--rounds", "9"), ["--paper measures fixed models in fixed batches", "--rounds"]),
+        (("timm:resnet18:num_classes=0", "--train"), ["num_classes=0 is not a classifier of RGB images", "leave out"]),
+        (("mixer_nano", "timm:resnet18:in_chans=1", "--train"), ["in_chans=1 is not a classifier of RGB images"]),
     ],
     ids=lambda value: " ".join(value),
 )
@@ -108,6 +112,21 @@ def test_the_papers_are_measured_and_resumed(run, monkeypatch):
     stored = json.loads(again.out)["rows"]
     assert [(row["model"], row["reason"]) for row in stored] == [("Mixer-S/32", None), ("ViL-Small", "in no library")]
     assert Path("papers/report.html").is_file()
+
+
+def test_the_papers_do_not_replace_another_report(refused):
+    Path("speed").mkdir()
+    Path("speed/results.json").write_text("{}")
+    assert "--out speed already exists" in refused("benchmark", "--paper", "--out", "speed")
+
+
+def test_csv_is_one_table_of_rows_and_nothing_is_measured_twice(run, quick):
+    words = ("mixer_nano", "mixer_nano", "--batch", "1,2,1", "--against", "eager", "--rounds", "6", "--format", "csv")
+    ended = run("benchmark", *words, "--quiet")
+    rows, _ = ended.out.split("\n\n")
+    assert rows.startswith("model,task,batch,name,images_per_second,")
+    first = [row.split(",")[:4] for row in rows.splitlines()[1:]]
+    assert first == [["mixer_nano", "inference", batch, name] for batch in "12" for name in ("mixlab", "eager")]
 
 
 @pytest.mark.long

@@ -89,6 +89,12 @@ def test_int8_is_offered_with_a_loss_of_at_most_half_a_point(of_noun: tuple[Pret
     )
 
 
+def test_a_loss_of_half_a_point_is_one_however_it_is_rounded():
+    """98.4 - 97.9 is 0.5000000000000142 in floating point."""
+    assert Int8Check(98.4, 97.9, 1000, 1.4, "bf16", "fast").is_accurate
+    assert not Int8Check(98.4, 97.8, 1000, 1.4, "bf16", "fast").is_accurate
+
+
 def test_the_sequential_bias_correction_is_tried_if_the_fast_one_loses_more(pretrained: Pretrained, check_of: Any):
     check_of((89.4, 1.4), (89.6, 1.3))
     forward, check = offered(pretrained)

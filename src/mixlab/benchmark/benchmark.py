@@ -19,6 +19,7 @@ from mixlab.report.progress import Log
 from mixlab.report.text import pluralize
 from mixlab.speed.allocator import retain_freed_memory
 from mixlab.speed.plan import Plan, time_steps
+from mixlab.training.planning.autotune import is_out_of_memory
 from mixlab.training.processes import process_pool
 from mixlab.zoo.architecture import Architecture
 
@@ -74,8 +75,8 @@ def benchmark(
     selected: dict[Form | ExportedForm, Call] = {}
     train = settings.task == "training"
     log(f"{architecture.name}: mixlab's plan is selected.")
-    ours = mixlab_form(architecture, device, settings.batch, log, train=train)
-    selected[ours] = prepare(ours)
+    ours, call = _mixlab_call(architecture, device, settings, log)
+    selected[ours] = call
     for peer in settings.against:
         if peer in RUNTIMES and device.type != "cpu":
             notes.append(f"{peer} is measured on a CPU only.")
@@ -172,6 +173,22 @@ def _run_and_measure(form: Form | ExportedForm, threads: int) -> int:
     return peak_bytes(torch.device(form.device))
 
 
+def _mixlab_call(architecture: Architecture, device: torch.device, settings: Settings, log: Log) -> tuple[Form, Call]:
+    """The form that mixlab selects, which has run once. Raises UserError if a batch does not fit into memory."""
+    try:
+        form = mixlab_form(architecture, device, settings.batch, log, train=settings.task == "training")
+        call = prepare(form)
+        call()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"--batch {settings.batch} does not fit into this machine's memory with {architecture.name}: give a "
+            "smaller one."
+        ) from error
+    return form, call
+
+
 def _prepared(forms: Sequence[Form], notes: list[str]) -> Mapping[Form, Call]:
     """The forms that run on this machine; a note for each that a library of a peer can't run."""
     calls: dict[Form, Call] = {}
@@ -179,7 +196,9 @@ def _prepared(forms: Sequence[Form], notes: list[str]) -> Mapping[Form, Call]:
         try:
             call = prepare(form)
             call()
-        except (RuntimeError, NotImplementedError) as error:
+        except UserError:
+            raise
+        except Exception as error:  # the libraries have their own classes of errors
             notes.append(f"{form} is left out: {in_one_line(error)}")
         else:
             calls[form] = call

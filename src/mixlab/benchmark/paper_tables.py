@@ -120,8 +120,10 @@ def _value(row: BenchmarkedRow, axis: Axis) -> float:
 
 
 def conditions(result: PaperBenchmark) -> list[str]:
-    """Sentences about the measurement."""
+    """Sentences about the measurement; none if no model could be measured."""
     speeds = [row.speed for row in result.measured if row.speed]
+    if not speeds:
+        return []
     reference = [median(speed.reference_seconds) for speed in speeds]
     fastest, slowest = (1e3 * pick(reference) for pick in (min, max))
     first = speeds[0]

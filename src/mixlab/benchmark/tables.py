@@ -58,6 +58,19 @@ def model_table(result: ModelBenchmark) -> Table:
     )
 
 
+def flat_table(results: Sequence[ModelBenchmark]) -> Table:
+    """The rows of all models in one table, for CSV."""
+    tables = [model_table(result) for result in results]
+    columns = {column.key: column for table in tables for column in table.columns}
+    rows: list[Mapping[str, Cell]] = [
+        {"model": result.model, "task": result.task, "batch": result.batch, **row}
+        for result, table in zip(results, tables, strict=True)
+        for row in table.rows
+    ]
+    first = [Column("model", "model"), Column("task", "task"), Column("batch", "batch")]
+    return Table("Speed of models and peers", [*first, *columns.values()], rows)
+
+
 def _notes(result: ModelBenchmark) -> list[str]:
     rounds = len(result.rows[0].seconds)
     peaks = ", ".join(f"{precision} {peak / 1e9:,.0f}" for precision, peak in result.peaks.items()) or "not measured"

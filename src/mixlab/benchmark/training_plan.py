@@ -5,6 +5,7 @@ import torch
 
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.preprocess import Preprocess
+from mixlab.errors import UserError
 from mixlab.models.contract import height_and_width
 from mixlab.report.progress import Log
 from mixlab.speed.plan import Plan
@@ -15,6 +16,16 @@ from mixlab.zoo.architecture import Architecture
 
 _STEPS = 100_000
 """So long a training is worth any measurement and any compilation."""
+
+
+def require_trainable(architecture: Architecture) -> None:
+    """Raises UserError for an architecture that is not a classifier of RGB images, whose steps are not measured."""
+    is_classifier = architecture.family != "segmenter" and architecture.classes > 0
+    if not is_classifier or architecture.config["image_channels"] != 3:
+        raise UserError(
+            f"{architecture.name} is not a classifier of RGB images, and --train measures only these: leave out "
+            "--train, or this model."
+        )
 
 
 def training_plan(architecture: Architecture, device: torch.device, batch: int, log: Log) -> Plan:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mixlab.cli.options import Device, TrustCode
-from mixlab.cli.output import logger, output_folder, show
+from mixlab.cli.output import logger, output_folder, require_empty_folder, show
 from mixlab.errors import UserError
 from mixlab.report.table import Format
 
@@ -33,8 +33,10 @@ def benchmark(
             "that are installed."
         ),
     ] = None,
-    batch: Annotated[str, typer.Option(help="Images per call; several sizes are separated by commas.")] = "8",
-    rounds: Annotated[int, typer.Option(help="Timed calls of each peer.")] = 20,
+    batch: Annotated[
+        str | None, typer.Option(help="Images per call; several sizes are separated by commas. Default: 8.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Timed calls of each peer. Default: 20.")] = None,
     format: Annotated[Format, typer.Option(help="csv and json contain all numbers in full precision.")] = "table",
     out: Annotated[Path | None, typer.Option(help="New folder for report.html and results.json.")] = None,
     device: Device = None,
@@ -43,8 +45,11 @@ def benchmark(
 ) -> None:
     """Measure the speed of models on this machine, beside timm, stock PyTorch and other runtimes."""
     if paper:
-        if models or train or against:
-            raise UserError("--paper measures fixed models without peers: leave out MODEL, --train and --against.")
+        if models or train or against or batch or rounds:
+            raise UserError(
+                "--paper measures fixed models in fixed batches, without peers: leave out MODEL, --train, --against, "
+                "--batch and --rounds."
+            )
         _benchmark_papers(format, out or Path("runs") / "benchmark-paper", device, quiet=quiet)
         return
     if not models:
@@ -57,19 +62,23 @@ def benchmark(
     from mixlab.benchmark.models import find_architecture
     from mixlab.benchmark.page import benchmark_page
     from mixlab.benchmark.peers import parse_against
-    from mixlab.benchmark.tables import model_table, ratio_tables
+    from mixlab.benchmark.tables import flat_table, model_table, ratio_tables
+    from mixlab.benchmark.training_plan import require_trainable
     from mixlab.files import atomic_folder, write_json, write_text
     from mixlab.measure.machine import describe, pick_device
 
     peers = parse_against(against, train=train)
     task = "training" if train else "inference"
-    settings = [Settings(peers, task, size, rounds) for size in _batch_sizes(batch)]
-    others, exported = split_exported(models, train=train)
+    settings = [Settings(peers, task, size, 20 if rounds is None else rounds) for size in _batch_sizes(batch or "8")]
+    others, exported = split_exported(list(dict.fromkeys(models)), train=train)
     if against and not others:
         raise UserError(
             f"--against {against} needs another MODEL: give the run that {exported[0]} was exported from, too."
         )
     architectures = [find_architecture(model) for model in others]
+    if train:
+        for each in architectures:
+            require_trainable(each)
     forms = [(setting, exported_form(model, setting.batch)) for model in exported for setting in settings]
     alone = [(setting, form) for setting, form in forms if not any(form.is_of(each) for each in architectures)]
     picked = pick_device("cpu" if device is None and not others else device)
@@ -96,7 +105,8 @@ def benchmark(
     if format == "json":
         print(json.dumps(record["results"], indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        show([*map(model_table, results), *ratio_tables(results)], format)
+        tables = [flat_table(results)] if format == "csv" else map(model_table, results)
+        show([*tables, *ratio_tables(results)], format)
     log(f"Report: {folder / 'report.html'}")
 
 
@@ -114,6 +124,9 @@ def _benchmark_papers(format: Format, out: Path, device: str | None, *, quiet: b
     from mixlab.report.text import pluralize
     from mixlab.zoo.paper import paper_rows
 
+    is_resumed = (out / "models").is_dir()
+    if not is_resumed:
+        require_empty_folder(out)
     log, picked, rows = logger(quiet=quiet), pick_device(device), paper_rows()
     models = measured_once(rows)
     remaining = not_measured(models, out / "models")
@@ -138,4 +151,4 @@ def _batch_sizes(text: str) -> list[int]:
     sizes = [part.strip() for part in text.split(",")]
     if not all(size.isdecimal() for size in sizes):
         raise UserError(f"--batch {text} is not a number of images: give one, such as 8, or several, such as 1,8,64.")
-    return [int(size) for size in sizes]
+    return list(dict.fromkeys(map(int, sizes)))

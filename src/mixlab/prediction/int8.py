@@ -109,7 +109,7 @@ class Int8Check:
 
     @property
     def is_accurate(self) -> bool:
-        return self.reference_top1 - self.top1 <= MAX_LOSS
+        return round(self.reference_top1 - self.top1, 9) <= MAX_LOSS
 
     def __str__(self) -> str:
         accuracies = f"{number(self.reference_top1, 1)} % in fp32 and {number(self.top1, 1)} % in int8"

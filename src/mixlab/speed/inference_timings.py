@@ -1,7 +1,6 @@
 """How long a model takes under each plan on this machine, in the user's cache folder."""
 
 import hashlib
-import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mixlab.files import WriteError, cache_folder, write_json
+from mixlab.files import WriteError, cache_folder, read_cached_json, write_json
 from mixlab.measure.machine import device_name
 from mixlab.runs.store import store_key
 from mixlab.speed.inference_plan import InferencePlan
@@ -31,7 +30,7 @@ class Timings:
 
     def __init__(self, file: Path, batch: int):
         self._file = file
-        stored = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"batch": batch, "plans": {}}
+        stored = read_cached_json(file) or {"batch": batch, "plans": {}}
         self.batch: int = stored["batch"]
         self._plans = {plan: Timing(**timing) for plan, timing in stored["plans"].items()}
 

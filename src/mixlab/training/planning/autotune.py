@@ -4,7 +4,6 @@ The timings are cached in the user's cache folder, so that `--dry-run` and the t
 comparisons, measure once and have the same plan. With `speed = "off"`, the cache is not used.
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +20,7 @@ from torch import nn
 
 from mixlab.data.batches import Batch, steps_per_epoch
 from mixlab.errors import UserError
-from mixlab.files import WriteError, cache_folder, write_json
+from mixlab.files import WriteError, cache_folder, read_cached_json, write_json
 from mixlab.measure.machine import device_name
 from mixlab.measure.memory import available_bytes
 from mixlab.measure.timing import synchronize
@@ -221,7 +220,7 @@ def _cached_timings(job: Job, log: Log, processes: int = 1) -> Timings:
     if job.recipe.speed == "off":
         return time_job(job, log, processes)
     file = timings_file(job, processes=processes)
-    stored = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    stored = read_cached_json(file)
     if stored and _is_sufficient(stored, file.stat().st_mtime, job) and _has_kernels(Timings.from_dict(stored)):
         measured = datetime.fromtimestamp(file.stat().st_mtime)
         log(f"Timings are from the cache of {measured:%Y-%m-%d %H:%M}; to measure again, delete {file}.")

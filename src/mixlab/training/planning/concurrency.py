@@ -4,17 +4,15 @@ A small model does not use all cores of a machine efficiently. Several trainings
 earlier than the same trainings one by one.
 """
 
-import json
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 
 import torch
 
-from mixlab.files import WriteError, write_json
+from mixlab.files import WriteError, read_cached_json, write_json
 from mixlab.measure.machine import pick_device, usable_cores
 from mixlab.measure.timing import interleaved
 from mixlab.report.progress import Log
@@ -76,10 +74,10 @@ def _total_seconds(jobs: Sequence[Job], planned: Planned) -> float:
 def _seconds_together(jobs: Sequence[Job], plans: Sequence[Plan], log: Log) -> list[float] | None:
     """The seconds per step of each job while others are trained, or None if they do not fit into memory together."""
     files = [timings_file(job, plan) for job, plan in zip(jobs, plans, strict=True)]
+    known = {file: stored["seconds"] for file in files if (stored := read_cached_json(file))}
     missing = {
-        file: (job.recipe, plan) for file, job, plan in zip(files, jobs, plans, strict=True) if not file.is_file()
+        file: (job.recipe, plan) for file, job, plan in zip(files, jobs, plans, strict=True) if file not in known
     }
-    measured: dict[Path, float] = {}
     if missing:
         number = plans[0].concurrent
         log(f"Measuring {number} trainings at the same time.")
@@ -97,7 +95,8 @@ def _seconds_together(jobs: Sequence[Job], plans: Sequence[Plan], log: Log) -> l
         with suppress(WriteError):  # without a cache, the next comparison measures again
             for file, seconds in measured.items():
                 write_json(file, {"seconds": seconds})
-    return [measured.get(file) or json.loads(file.read_text(encoding="utf-8"))["seconds"] for file in files]
+        known |= measured
+    return [known[file] for file in files]
 
 
 def _seconds_per_step(trainings: Sequence[tuple[Recipe, Plan]], place: int) -> list[float]:
