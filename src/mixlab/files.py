@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -61,6 +62,25 @@ def translate_write_errors(path: Path) -> Iterator[None]:
         raise WriteError(path, _WRITE_REASONS[error.errno]) from error
     except WriteError as error:  # raised for a temporary file inside `path`: report `path` instead
         raise WriteError(path, error.reason) from error
+
+
+def create_file(file: Path, content: bytes) -> bool:
+    """Create `file` with its content, atomically, and return whether it did not exist. Its folder must exist."""
+    draft = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
+    draft.write_bytes(content)
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        try:
+            with file.open("xb") as opened:
+                opened.write(content)
+        except FileExistsError:
+            return False
+    finally:
+        draft.unlink(missing_ok=True)
+    return True
 
 
 def require_writable(path: Path) -> None:

@@ -205,7 +205,7 @@ def test_a_damaged_detector_is_an_error(with_novelty):
 
 def test_a_size_without_weights_is_refused():
     with pytest.raises(
-        UserError, match=r"published weights are mixer_b16\.goog_in1k.*For random weights, use create_model"
+        UserError, match=r"published weights are mixer_b16\.goog_in1k.*For random weights, use mixlab.create_model"
     ):
         Predictor("mixer_b16")
 

@@ -37,4 +37,4 @@ def arms(dataset: Dataset, settings: Settings) -> Arms:
 
 def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
     title, claims = "Do permuted patches cost anything?", tuple(map(equality, MODELS))
-    return trained.result(title=title, command="mixlab study permutation", settings=settings, claims=claims)
+    return trained.result(title=title, command="mixlab study permutation-study", settings=settings, claims=claims)

@@ -147,9 +147,9 @@ def test_the_stated_cost_is_that_of_the_defaults(dataset):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"patch_sizes": ("2", "x")}, '--patch-sizes 2,x has "x", which is not a number of 1 or more'),
-        ({"widths": ("0",)}, '--widths 0 has "0", which is not a number of 1 or more'),
-        ({"kernel_sizes": ("",)}, '--kernel-sizes  has "", which is not a number'),
+        ({"patch_sizes": ("2", "x")}, '--patch-sizes 2,x has "x", which is not a whole number of 1 or more'),
+        ({"widths": ("0",)}, '--widths 0 has "0", which is not a whole number of 1 or more'),
+        ({"kernel_sizes": ("",)}, '--kernel-sizes  has "", which is not a whole number'),
         (
             {"patch_sizes": ("3",)},
             "--image-size 8 is not a multiple of patches of 3 pixels: give a multiple, such as 6",

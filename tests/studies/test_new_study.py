@@ -116,7 +116,7 @@ def test_the_study_has_arms_claims_and_a_page(result, dataset):
     assert {len(arm.scores) for arm in result.arms} == {2}
     html = study_page(result).html()
     assert "Do permuted patches cost anything?" in html
-    assert f"mixlab study permutation: {dataset.name}, 2 seeds" in html
+    assert f"mixlab study permutation-study: {dataset.name}, 2 seeds" in html
     for arm in ARMS:
         assert arm in html
     findings = result.findings()

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training import job_list
 from mixlab.training.executor import trained_by
 from mixlab.training.job_list import JobList, read_plan
+from mixlab.training.planning.concurrency import Planned
+from mixlab.training.planning.stored_plans import stored_plans
 from mixlab.training.recipes.parse import parse_recipe
 from mixlab.training.runner import plan_trainings, run_all
 from mixlab.training.training import Training
@@ -106,7 +109,17 @@ def test_lines_do_not_move_and_new_ones_are_appended(jobs, make_trainings):
     _, message = listed(jobs, make_trainings, 2, 1, 0)
     assert commands(jobs)[:2] == before and len(commands(jobs)) == 3
     assert "lines 2-3 of" in message
-    assert "#SBATCH --array=1-3\n" in (jobs / "array.sh").read_text()
+    assert "#SBATCH --array=2-3\n" in (jobs / "array.sh").read_text(), "those that are missing"
+
+
+def test_a_training_keeps_its_line_if_its_command_would_be_another_one_here(jobs, make_trainings, monkeypatch):
+    listed(jobs, make_trainings, 0, 1)
+    before = commands(jobs)
+    monkeypatch.setenv("MIXLAB_DATA", "elsewhere")
+    monkeypatch.setattr("sys.executable", "/usr/bin/other-python")
+    listed(jobs, make_trainings, 0, 1, 2)
+    assert commands(jobs)[:2] == before and len(commands(jobs)) == 3
+    assert f"env MIXLAB_DATA={Path('elsewhere').resolve()} /usr/bin/other-python" in commands(jobs)[2]
 
 
 def test_a_failed_line_is_named_with_the_last_line_that_it_printed(jobs, make_trainings):
@@ -116,6 +129,45 @@ def test_a_failed_line_is_named_with_the_last_line_that_it_printed(jobs, make_tr
     _, message = listed(jobs, make_trainings, 0, 1)
     assert message.startswith("0 of 2 trainings finished, 1 failed, 1 not started; ")
     assert f'Line 2 ended with "mixlab: The disk is full." ({log}).' in message and "lines 1-2 of" in message
+
+
+def test_a_training_that_diverged_has_failed(jobs, make_trainings):
+    listed(jobs, make_trainings, 0)
+    with trained_by(JobList(jobs)):
+        (training,) = make_trainings(0)
+    training.folder.mkdir(parents=True)
+    (training.folder / "status.json").write_text('{"format": 1, "state": "stopped"}')
+    (training.folder / "postmortem.json").write_text("{}")
+    _, message = listed(jobs, make_trainings, 0)
+    assert message.startswith("0 of 1 training finished, 1 failed; ") and 'ended with ""' not in message
+
+
+def test_a_run_that_was_removed_is_not_started(jobs, make_trainings, store):
+    listed(jobs, make_trainings, 0)
+    assert run_line(commands(jobs)[0]) == 0
+    (run,) = store.glob("*-seed0-*")
+    (jobs / "logs" / "1.txt").write_text(f"step 6 of 6\n{run.resolve()}\n")
+    shutil.rmtree(run)
+    _, message = listed(jobs, make_trainings, 0)
+    assert message.startswith("0 of 1 training finished, 1 not started; ")
+
+
+def test_a_folder_that_can_not_be_written_is_refused_before_anything_is_measured(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="could not be written: a component of the path is a file"):
+        JobList(tmp_path / "file" / "jobs")
+
+
+def test_two_commands_at_the_same_time_have_the_plans_of_the_first(jobs, make_trainings):
+    with trained_by(JobList(jobs)):
+        given = [training.job for training in make_trainings(0)]
+    others = [[(Plan("cpu", ComputeMode(precision), 8), 0.1)] for precision in ("fp32", "bf16")]
+
+    def decide_later() -> Planned:
+        assert stored_plans(jobs / "new", given, lambda: others[0]) == others[0]
+        return others[1]
+
+    assert stored_plans(jobs / "new", given, decide_later) == others[0]
 
 
 def test_the_plans_are_decided_once(jobs, make_trainings, monkeypatch):

@@ -303,9 +303,9 @@ def test_differences_are_listed_in_natural_order(tmp_path):
     [
         (
             "mixer_b16",
-            r"is a size, not weights: its published weights are mixer_b16\.goog_in1k, .* weights, use create_model",
+            r"is a size, not weights: its published weights are mixer_b16\.goog_in1k, .*, use mixlab.create_model",
         ),
-        ("mixer_h14", r"is a size without published weights: for random weights, use create_model"),
+        ("mixer_h14", r"is a size without published weights: for random weights, use mixlab.create_model"),
         ("mixer_b16.goog_in2k", r'Did you mean "mixer_b16\.goog_in2?1k'),
         ("nowhere/else", "give the folder that mixlab train printed.*hub:owner/name, or a file"),
     ],

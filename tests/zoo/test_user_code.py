@@ -12,6 +12,7 @@ from mixlab.errors import UserError
 from mixlab.models.contract import input_dtype, input_shape
 from mixlab.zoo import user_code
 from mixlab.zoo.architecture import architecture, create_model, variant_names
+from mixlab.zoo.code_names import split_name, with_file
 
 CODE = '''
 """A linear model."""
@@ -63,6 +64,7 @@ def nothing_trusted(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(user_code, "_trusts_all", False)
 
 
+HEAD = "self.head = nn.Linear(config.width, config.classes)"
 FORWARD = "return self.head(self.embed(images))"
 
 
@@ -172,6 +174,7 @@ def test_trust_all_code_trusts_all_files_from_then_on(file):
         ("py:{file}:Modell", r'mine\.py has no class or function Modell: .*Did you mean "Model"'),
         ("py:{file}:Model:widht=3", r'"widht" is not a field of Config: .*Did you mean "width"'),
         ("py:{file}:without_config", r"takes no config: give it one parameter that is annotated with a dataclass"),
+        ("py:{file.parent}:Model", r"There is no file .*: give py:FILE\.py:NAME"),
         ("py:{file}x:Model", r"There is no file .*mine\.pyx: give py:FILE\.py:NAME"),
     ],
 )
@@ -179,6 +182,31 @@ def test_a_name_that_can_not_be_built_is_refused(file, name, sentence):
     user_code.trust_code(file)
     with pytest.raises(UserError, match=sentence):
         architecture(name.format(file=file))
+
+
+def test_the_path_of_a_file_may_have_colons(tmp_path):
+    file = tmp_path / "run-10:30" / "mine.py"
+    file.parent.mkdir()
+    file.write_text(CODE)
+    model = create_model(f"py:{file}:Model:width=3:classes=5")
+    assert (model.config.width, model.config.classes) == (3, 5)  # pyright: ignore
+    assert split_name("py:a:b.py:Model:width=3") == ("a:b.py", ["Model", "width=3"])
+    assert with_file("py:a:b.py:Model:width=3", "/c.py") == "py:/c.py:Model:width=3"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (FORWARD, "return self.head(self.embed(images)).detach()"),
+        (HEAD, f"{HEAD}\n        self.requires_grad_(False)"),
+    ],
+)
+def test_a_model_without_anything_to_train_is_refused_for_training(file, before, after):
+    assert before in CODE
+    file.write_text(CODE.replace(before, after, 1))
+    model = create_model(f"py:{file}:Model", width=2)
+    with pytest.raises(UserError, match="mine has nothing to train: its logits depend on no parameter with requires_"):
+        user_code.require_trainable(model.to("meta"), "mine")
 
 
 def test_a_file_that_is_not_python_is_refused(file):
@@ -209,6 +237,12 @@ def test_a_file_that_is_not_python_is_refused(file):
         ),
         ("self.config = config", "config.depth", r"can't be built, because line \d+ raises AttributeError: "),
         ("from torch import nn\n", "import torhc\n", r"can't be imported, because line \d raises ModuleNotFoundError"),
+        ("from torch import nn\n", "import torhc\n", r"without imports of your other files\)\. Correct it"),
+        (
+            "from torch import nn\n",
+            "import sys\nsys.exit(0)\n",
+            r"can't be imported, because line \d raises SystemExit",
+        ),
         (
             "config: Config):",
             "config: 'Confg'):",

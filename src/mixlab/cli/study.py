@@ -246,7 +246,7 @@ def _commands() -> dict[str, ast.Module]:
     """The syntax trees of all studies, by the names of their commands. Parsing is much faster than importing."""
     folder = files("mixlab") / "studies"
     names = [path.name.removesuffix(".py") for path in folder.iterdir() if path.name.endswith(".py")]
-    parsed = {name: ast.parse((folder / f"{name}.py").read_text(encoding="utf-8")) for name in names}
+    parsed = {name: ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"), f"{name}.py") for name in names}
     return {name.replace("_", "-"): module for name, module in parsed.items() if _defines_settings(module)}
 
 

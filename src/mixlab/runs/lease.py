@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from mixlab.errors import UserError
-from mixlab.files import translate_write_errors
+from mixlab.files import create_file, translate_write_errors
 from mixlab.report.progress import Log
 
 HEARTBEAT = 5.0
@@ -102,7 +102,7 @@ def _acquire(file: Path, folder: Path, on_wait: Log | None) -> Lease:
     content = json.dumps({"token": token, **_identity()}).encode()
     last_seen: tuple[str, float] | None = None  # the holder's token with its last update ...
     since = time.monotonic()  # ... and when this was first observed
-    while not _create(file, content):
+    while not create_file(file, content):
         holder = _read(file)
         modified = _modified(file)
         if last_seen != (last_seen := (holder.get("token", ""), modified)):
@@ -119,29 +119,10 @@ def _acquire(file: Path, folder: Path, on_wait: Log | None) -> Lease:
     return Lease(file, token)
 
 
-def _create(file: Path, content: bytes) -> bool:
-    """Create `file` with its content, atomically, and return whether it did not exist."""
-    draft = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
-    draft.write_bytes(content)
-    try:
-        os.link(draft, file)
-    except FileExistsError:
-        return False
-    except OSError:  # a file system without hard links
-        try:
-            with file.open("xb") as opened:
-                opened.write(content)
-        except FileExistsError:
-            return False
-    finally:
-        draft.unlink(missing_ok=True)
-    return True
-
-
 def _take_over(file: Path, content: bytes, holder: dict[str, Any]) -> bool:
     """Replace an expired lease. If several processes try, only the one that creates the marker file succeeds."""
     marker = file.with_name(f"{file.name}.{holder.get('token', 'unreadable')}.expired")
-    if not _create(marker, content):
+    if not create_file(marker, content):
         if time.time() - _modified(marker) > EXPIRY:  # its creator ended before it removed it
             marker.unlink(missing_ok=True)
         time.sleep(_POLL)

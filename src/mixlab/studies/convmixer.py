@@ -181,8 +181,8 @@ def _numbers(option: str, texts: Sequence[str]) -> list[int]:
     for text in texts:
         if not (text.isascii() and text.isdecimal() and int(text)):
             raise UserError(
-                f'--{option} {",".join(texts)} has "{text}", which is not a number of 1 or more: give numbers that are '
-                "separated by commas, such as 4,8."
+                f'--{option} {",".join(texts)} has "{text}", which is not a whole number of 1 or more: give numbers '
+                "that are separated by commas, such as 4,8."
             )
     return sorted({int(text) for text in texts})
 

@@ -55,7 +55,7 @@ class Settings:
     blocks: str = field(default="", metadata={"help": "Blocks in the figures, such as 1,2,6; default: the first 3."})
     units: int = field(default=128, metadata={"help": "Filters of a block in the figures, at most.", "min": 2})
     permutations: int = field(default=999, metadata={"help": "Random permutations of the positions.", "min": 19})
-    seed: int = field(default=0, metadata={"help": "Seed of the permutations."})
+    seed: int = field(default=0, metadata={"help": "Seed of the permutations.", "min": 0, "max": 2**63 - 1})
 
 
 @dataclass(frozen=True, kw_only=True)

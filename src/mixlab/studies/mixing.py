@@ -52,7 +52,7 @@ class Settings:
     )
     rows: int = field(default=64, metadata={"help": "Random rows of the Jacobian of each module.", "min": 1})
     images: int = field(default=32, metadata={"help": "Noise images for the effective receptive field.", "min": 1})
-    seed: int = field(default=0, metadata={"help": "Seed of weights, images and rows."})
+    seed: int = field(default=0, metadata={"help": "Seed of weights, images and rows.", "min": 0, "max": 2**63 - 1})
 
 
 @dataclass(frozen=True)

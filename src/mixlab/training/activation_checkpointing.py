@@ -60,10 +60,10 @@ def _checkpoint_timm(network: TimmModel) -> None:
         norm.forward = partial(_forward_of_norm, norm, norm.forward)
 
 
-def _forward_of_norm(norm: nn.Module, forward: Any, x: Any) -> Any:
+def _forward_of_norm(norm: _BatchNorm, forward: Any, input: Any) -> Any:
     is_second_pass = torch._C._current_graph_task_id() != -1  # the id of the backward pass that is running
     with _statistics_unchanged([norm]) if is_second_pass else nullcontext():
-        return forward(x)
+        return forward(input)
 
 
 def _forward(block: nn.Module, forward: Any, rewrites: TrainingRewrites, x: Any) -> Any:
@@ -85,12 +85,12 @@ def _second_pass(block: nn.Module, rewrites: TrainingRewrites) -> Iterator[None]
         yield
 
 
-def _norms_with_statistics(block: nn.Module) -> list[nn.Module]:
+def _norms_with_statistics(block: nn.Module) -> list[_BatchNorm]:
     return [module for module in block.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
 
 
 @contextmanager
-def _statistics_unchanged(norms: Sequence[nn.Module]) -> Iterator[None]:
+def _statistics_unchanged(norms: Sequence[_BatchNorm]) -> Iterator[None]:
     before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]  # pyright: ignore
     for norm in norms:
         norm.momentum = 0.0

@@ -36,6 +36,7 @@ from mixlab.weights.load import Pretrained, build_with_weights, load_backbone, l
 from mixlab.weights.source import is_pretrained
 from mixlab.zoo import user_code
 from mixlab.zoo.architecture import Architecture, Model, architecture, family_of, same_family, with_decoder
+from mixlab.zoo.code_names import with_file
 from mixlab.zoo.timm_models import TimmModel, from_timm_names
 
 _LARGEST_AUTOMATIC_BATCH = 128
@@ -127,8 +128,7 @@ class Job:
         recipe = self.recipe.to_dict()
         if self.architecture.user_file is None:
             return recipe
-        kind, _, *rest = self.recipe.model.split(":")
-        return recipe | {"model": ":".join([kind, user_code.COPY, *rest])}
+        return recipe | {"model": with_file(self.recipe.model, user_code.COPY)}
 
     def user_code(self) -> dict[str, str]:
         """The source of the user's model by file name in the run's folder; empty for mixlab's and timm's models."""
@@ -180,6 +180,8 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
         pretrained, initialization = _from_weights(recipe, source, dataset)
         weights, preprocess = pretrained.weights, pretrained.preprocess
         model_architecture = Architecture(recipe.model, weights.family, weights.config)
+    if model_architecture.user_file is not None:
+        user_code.require_trainable(model_architecture.on_meta(), model_architecture.family)
     resolved: dict[str, Any] = {}
     backbone = None
     if isinstance(preprocess, Preprocess):
@@ -249,10 +251,8 @@ def absolute(source: str) -> str:
 
 
 def _with_absolute_code(model: str, model_architecture: Architecture) -> str:
-    if model_architecture.user_file is None:
-        return model
-    kind, _, *rest = model.split(":")
-    return ":".join([kind, str(model_architecture.user_file), *rest])
+    file = model_architecture.user_file
+    return model if file is None else with_file(model, file)
 
 
 def _weights_source(recipe: Recipe) -> str | None:

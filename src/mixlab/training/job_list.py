@@ -25,7 +25,7 @@ import tomli_w
 import torch
 
 from mixlab.errors import Incomplete, UserError
-from mixlab.files import translate_read_errors, write_json, write_text
+from mixlab.files import require_writable, translate_read_errors, write_json, write_text
 from mixlab.report.progress import Log
 from mixlab.report.text import pluralize
 from mixlab.runs.folder import Run
@@ -59,6 +59,7 @@ class JobList:
                 f"--jobs {self.folder} exists and is not a folder of jobs: give a new folder, or that of an earlier "
                 "command to collect its results."
             )
+        require_writable(self.folder)
 
     def plan(self, jobs: Sequence[Job], log: Log, *, seeds: int) -> Planned:
         """The stored plans, or the fastest ones on this machine, with its number of CPU threads.
@@ -80,8 +81,7 @@ class JobList:
         for training in missing:
             self._write_training(training)
         numbers = self._write_commands(missing)
-        lines = self._commands.read_text(encoding="utf-8").splitlines()
-        write_text(self.folder / "array.sh", _array_script(self.folder.resolve(), missing, len(lines)))
+        write_text(self.folder / "array.sh", _array_script(self.folder.resolve(), missing, _ranges(sorted({*numbers}))))
         write_text(self.folder / "README.txt", _readme(self.folder.resolve()))
         (self.folder / "logs").mkdir(exist_ok=True)
         states: dict[int, State] = {
@@ -121,12 +121,18 @@ class JobList:
         write_json(folder / "plan.json", _plan(training).to_dict() | {"versions": versions()})
 
     def _write_commands(self, missing: Sequence[Training]) -> list[int]:
-        """Append the commands that are new, and return the numbers of the lines, from 1. Lines never move."""
+        """Append a command for each training without one, and return the numbers of the lines, from 1.
+
+        Lines never move or change, also if the command would be another one on this machine.
+        """
         lines = self._commands.read_text(encoding="utf-8").splitlines() if self._commands.exists() else []
-        commands = [_command(self.folder.resolve(), training) for training in missing]
-        lines += [command for command in dict.fromkeys(commands) if command not in lines]
+        numbers = {_recipe_file(line).parent.name: number for number, line in enumerate(lines, start=1)}
+        for training in missing:
+            if training.folder.name not in numbers:
+                lines.append(_command(self.folder.resolve(), training))
+                numbers[training.folder.name] = len(lines)
         write_text(self._commands, "\n".join(lines) + "\n")
-        return [lines.index(command) + 1 for command in commands]
+        return [numbers[training.folder.name] for training in missing]
 
 
 def read_plan(file: Path, device: torch.device) -> Plan:
@@ -155,12 +161,18 @@ def read_plan(file: Path, device: torch.device) -> Plan:
 
 
 def state(training: Training, log: Path) -> State:
-    """The state of a training that is not finished. It has failed if its task printed something and left nothing."""
+    """The state of a training that is not finished.
+
+    It has failed if its loss was not finite, or if its task printed an error and left nothing.
+    """
+    run = Run(training.folder)
     if is_updated(training.folder):
         return "running"
-    if Run(training.folder).is_unfinished:
-        return "interrupted"
-    return "failed" if _last_line(log) else "not started"
+    if run.is_unfinished:
+        return "failed" if run.postmortem.exists() else "interrupted"
+    printed = _last_line(log)
+    was_removed = printed == str(training.folder.resolve())  # a task that succeeds prints the folder of its run
+    return "failed" if printed and not was_removed else "not started"
 
 
 def _log(folder: Path, number: int) -> Path:
@@ -190,7 +202,7 @@ def _with_threads(plan: Plan) -> Plan:
 def _command(folder: Path, training: Training) -> str:
     """The `mixlab train` command of a training, with absolute paths."""
     job, name = training.job, training.folder.name
-    variables = [f"{name}={os.environ[name]}" for name in _DATA_VARIABLES if os.environ.get(name)]
+    variables = [f"{name}={Path(os.environ[name]).resolve()}" for name in _DATA_VARIABLES if os.environ.get(name)]
     words = [
         *(["env", *variables] if variables else []),
         *(sys.executable, "-m", "mixlab", "train", folder / name / "recipe.toml"),
@@ -201,17 +213,24 @@ def _command(folder: Path, training: Training) -> str:
     return shlex.join(map(str, words))
 
 
-def _array_script(folder: Path, trainings: Sequence[Training], lines: int) -> str:
+def _recipe_file(command: str) -> Path:
+    """The recipe of a `mixlab train` command."""
+    words = shlex.split(command)
+    return Path(words[words.index("train") + 1])
+
+
+def _array_script(folder: Path, trainings: Sequence[Training], lines: str) -> str:
+    """An array job for these lines of jobs.txt, which belong to `trainings`."""
     plans = list(map(_plan, trainings))
     on_gpu = any(plan.device != "cpu" for plan in plans)
     threads = max(plan.threads or _GPU_CORES for plan in plans)
     workers = max(training.job.recipe.workers for training in trainings)
     return f"""#!/bin/bash
-#SBATCH --job-name={folder.name}
-#SBATCH --array=1-{lines}
+#SBATCH --job-name="{folder.name}"
+#SBATCH --array={lines}
 #SBATCH --cpus-per-task={threads + workers}
 {"#SBATCH --gres=gpu:1" if on_gpu else "# no GPU: the plans are for a CPU"}
-#SBATCH --output={folder}/logs/%a.txt
+#SBATCH --output="{folder}/logs/%a.txt"
 #SBATCH --open-mode=append
 #SBATCH --requeue
 #SBATCH --signal=USR1@120
@@ -252,9 +271,8 @@ def _next_step(folder: Path, states: Mapping[int, State], total: int) -> str:
     waiting = sorted(number for number, name in states.items() if name != "running")
     summary = f"{', '.join(parts)}; the store is {store_folder().resolve()}."
     failed = [number for number, name in states.items() if name == "failed"]
-    if failed:
-        log = _log(folder, failed[0])
-        summary += f' Line {failed[0]} ended with "{_last_line(log)}" ({log}).'
+    if failed and (printed := _last_line(log := _log(folder, failed[0]))):
+        summary += f' Line {failed[0]} ended with "{printed}" ({log}).'
     if not waiting:
         return f"{summary} Run the same command again when they have ended."
     script = shlex.quote(str(folder / "array.sh"))

@@ -32,6 +32,7 @@ from mixlab.training.recipes.schema import Recipe
 from mixlab.training.runner import train_recipe
 from mixlab.training.training import Training
 from mixlab.zoo import user_code
+from mixlab.zoo.code_names import with_file
 
 _RESTARTS = 3
 """How often Ray starts a task again whose worker was killed."""
@@ -155,7 +156,7 @@ def _require_reachable(address: str) -> None:
 
 
 def _settings(address: str | None) -> dict[str, Any]:
-    variables = {name: os.environ[name] for name in _VARIABLES if os.environ.get(name)}
+    variables = {name: str(Path(os.environ[name]).resolve()) for name in _VARIABLES if os.environ.get(name)}
     common = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
@@ -267,8 +268,7 @@ def _with_code(recipe: Any, code: Code, folder: Path) -> Any:
     for name, source in code.items():
         write_text(folder / name, source)
         user_code.trust_code(folder / name)
-    kind, _, *rest = recipe.model.split(":")
-    return recipe.model_copy(update={"model": ":".join([kind, str(folder / user_code.COPY), *rest])})
+    return recipe.model_copy(update={"model": with_file(recipe.model, folder / user_code.COPY)})
 
 
 def _first_line(error: BaseException) -> str:

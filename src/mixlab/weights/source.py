@@ -226,10 +226,10 @@ def _unknown_source(name: str) -> str:
     if weights_of_size:
         return (
             f'"{name}" is a size, not weights: its published weights are {", ".join(weights_of_size)}. For random '
-            "weights, use create_model."
+            "weights, use mixlab.create_model in Python."
         )
     if name in list_models():
-        return f'"{name}" is a size without published weights: for random weights, use create_model.'
+        return f'"{name}" is a size without published weights: for random weights, use mixlab.create_model in Python.'
     return (
         f'No weights have the name or path "{name}": give the folder that mixlab train printed, a name that '
         f"`mixlab models --pretrained` lists, hub:owner/name, or a file. {did_you_mean(name, published)}"

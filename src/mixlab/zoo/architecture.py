@@ -34,6 +34,7 @@ from mixlab.models.davit import DaViT, DaViTConfig
 from mixlab.models.mixer import Mixer, MixerConfig
 from mixlab.models.segmenter import DecoderName, Segmenter, SegmenterConfig
 from mixlab.zoo import user_code
+from mixlab.zoo.code_names import split_name
 from mixlab.zoo.library_models import LibraryConfig, LibraryModel
 from mixlab.zoo.segmenters import segmenter
 from mixlab.zoo.sizes import find_size
@@ -175,9 +176,10 @@ def _parse_name(name: str) -> tuple[str, dict[str, Any]]:
         variant, *assignments = rest
         return f"variant:{variant}", dict(map(parse_assignment, assignments))
     if kind == "py":
-        if len(rest) < 2:
+        file, named = split_name(name)
+        if not named:
             raise UserError(f'"{name}" is incomplete: write py:FILE.py:NAME with a class or function of that file.')
-        file, builder, *assignments = rest
+        builder, *assignments = named
         path = Path(file).expanduser().resolve()
         user_code.require_trusted(path)
         return f"py:{path}:{builder}", dict(map(parse_assignment, assignments))
@@ -226,7 +228,7 @@ def create_model(name: str, **config_fields: Any) -> Model:
 def trust_named_code(name: str) -> None:
     """Trust the file of a py: name that the user gave, on the command line or in Python."""
     if name.startswith("py:"):
-        user_code.trust_code(name.split(":")[1])
+        user_code.trust_code(split_name(name)[0])
 
 
 def make_config(family: str, fields: Mapping[str, Any]) -> Any:

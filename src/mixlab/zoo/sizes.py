@@ -43,8 +43,8 @@ def find_size(name: str) -> Size:
     found = next((size for size in sizes.values() if _plain(name) in map(_plain, (size.name, *size.aliases))), None)
     if found is None:
         raise UserError(
-            f'"{name}" is not a known model: give a name that `mixlab models` lists, or timm:NAME for a timm model. '
-            f"{did_you_mean(name.lower(), sizes)}".rstrip()
+            f'"{name}" is not a known model: give a name that `mixlab models` lists, timm:NAME for a timm model, or '
+            f"py:FILE.py:NAME for a model of yours. {did_you_mean(name.lower(), sizes)}".rstrip()
         )
     return found
 

@@ -77,7 +77,7 @@ def digest_of(file: Path) -> str:
         if file.suffix == PROGRAM:
             return hashlib.sha256(file.read_bytes()).hexdigest()
         return code_digest(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise UserError(f"There is no file {file}: give py:FILE.py:NAME with the path of a Python file.") from error
     except (SyntaxError, ValueError) as error:
         raise UserError(f"{file} is not valid Python ({error}): correct it.") from error
@@ -145,6 +145,16 @@ def require_anatomy(model: Any, family: str) -> None:
         )
 
 
+def require_trainable(model: nn.Module, family: str) -> None:
+    """Raises UserError if the logits of a model on the meta device depend on no parameter with a gradient."""
+    images = torch.empty(2, *input_shape(model.config), dtype=input_dtype(model.config), device="meta")  # pyright: ignore
+    if not model(images).requires_grad:
+        raise UserError(
+            f"{family} has nothing to train: its logits depend on no parameter with requires_grad. Add parameters, or "
+            "remove what cuts their gradients, such as detach() or no_grad()."
+        )
+
+
 @contextmanager
 def _errors_of(family: str, failure: str) -> Iterator[None]:
     """Turn an exception of the user's code into a UserError with its line."""
@@ -152,12 +162,14 @@ def _errors_of(family: str, failure: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         file = Path(family.removeprefix("py:").rpartition(":")[0])
         lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(file)]
         place = f"line {lines[-1]}" if lines else "it"
         message = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
-        raise UserError(f"{family} {failure}, because {place} raises {message}. Correct it.") from error
+        rule = " (a model is a single file, without imports of your other files)"
+        reason = f"{message}{rule if isinstance(error, ModuleNotFoundError) else ''}"
+        raise UserError(f"{family} {failure}, because {place} raises {reason}. Correct it.") from error
 
 
 def _import(file: Path) -> ModuleType:

@@ -15,9 +15,9 @@ SIGMOID = "loss.name=sigmoid"
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        (['subset.classes=["dark", "dark"]'], 'subset.classes has "dark" twice: give each class once.'),
-        (['subset.classes=["dark"]'], "subset.classes needs two or more classes, between which a model can decide"),
-        (["subset.classes=[]"], "subset.classes needs two or more classes"),
+        (['subset.classes=["dark", "dark"]'], "subset.classes=['dark', 'dark'] is no choice: give two or more different classes."),
+        (['subset.classes=["dark"]'], "subset.classes=['dark'] is no choice: give two or more different classes."),
+        (["subset.classes=[]"], "subset.classes=[] is no choice: give two or more different classes."),
         (["subset.folds=3"], "subset needs both folds and left_out_fold, or neither: add the other one."),
         (["subset.left_out_fold=0"], "subset needs both folds and left_out_fold, or neither: add the other one."),
         (

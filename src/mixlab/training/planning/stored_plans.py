@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from mixlab.errors import UserError
-from mixlab.files import translate_read_errors, write_json
+from mixlab.files import create_file, translate_read_errors, translate_write_errors
 from mixlab.runs.sources import sources_digest
 from mixlab.runs.store import store_key
 from mixlab.speed.plan import Plan
@@ -20,6 +20,8 @@ from mixlab.training.planning.concurrency import Planned
 def stored_plans(folder: Path, jobs: Sequence[Job], decide: Callable[[], Planned]) -> Planned:
     """The plans in `folder` of these jobs and their seconds per step, or the result of `decide`, which is then stored.
 
+    If several processes decide at the same time, all get the plans of the first one.
+
     Seeds do not count, so that a comparison with more seeds has the same plans. No other property of the machine counts
     either: a machine without a GPU reads the plans that one with a GPU has decided.
     """
@@ -28,7 +30,10 @@ def stored_plans(folder: Path, jobs: Sequence[Job], decide: Callable[[], Planned
     file = folder / f"{name}.json"
     if not file.is_file():
         decided = dict(zip(keys, decide(), strict=True))
-        write_json(file, {key: plan.to_dict() | {"seconds": seconds} for key, (plan, seconds) in decided.items()})
+        content = {key: plan.to_dict() | {"seconds": seconds} for key, (plan, seconds) in decided.items()}
+        with translate_write_errors(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            create_file(file, json.dumps(content, indent=2).encode())
     with translate_read_errors(file):
         stored = json.loads(file.read_text(encoding="utf-8"))
     return [(Plan.from_dict(stored[key]), stored[key]["seconds"]) for key in keys]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlab.errors import UserError, did_you_mean
+from mixlab.zoo.code_names import split_name, with_file
 
 
 def recipe_names() -> list[str]:
@@ -36,10 +37,10 @@ def read_recipe(name_or_path: str) -> dict[str, Any]:
 
 def with_local_code(fields: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Make the FILE of a model py:FILE.py:NAME absolute. A relative FILE is relative to `folder`."""
-    kind, *rest = str(fields.get("model", "")).split(":")
-    if kind != "py" or not rest:
+    model = str(fields.get("model", ""))
+    if not model.startswith("py:"):
         return fields
-    return fields | {"model": ":".join(["py", str(folder.resolve() / rest[0]), *rest[1:]])}
+    return fields | {"model": with_file(model, folder.resolve() / split_name(model)[0])}
 
 
 def _folder():

@@ -66,16 +66,9 @@ class Subset(Section):
     seed: Seed = 0
 
     @model_validator(mode="after")
-    def _several_classes(self) -> Self:
-        if self.classes is not None and len({*self.classes}) < len(self.classes):
-            repeated = next(name for name in self.classes if self.classes.count(name) > 1)
-            raise UserError(f'subset.classes has "{repeated}" twice: give each class once.')
-        if self.classes is not None and len(self.classes) < 2:
-            raise UserError("subset.classes needs two or more classes, between which a model can decide: add others.")
-        return self
-
-    @model_validator(mode="after")
-    def _one_size(self) -> Self:
+    def _classes_and_size(self) -> Self:
+        if self.classes is not None and (len(self.classes) < 2 or len({*self.classes}) < len(self.classes)):
+            raise UserError(f"subset.classes={list(self.classes)} is no choice: give two or more different classes.")
         if self.per_class is not None and self.share is not None:
             raise UserError("subset has both per_class and share: remove one of them.")
         return self

@@ -175,6 +175,8 @@ def _describe_other_file(path: Path, signature: bytes) -> str:
     if signature[257:262] == b"ustar":
         return "a tar archive: unpack it first"
     if all(byte in b"\t\r\n" or 32 <= byte < 127 for byte in signature):
+        if path.suffix == ".py":
+            return f"code, not weights: the name of a model in it is py:{path}:NAME"
         return "text, not weights: download the weights file itself"
     if path.suffix == ".safetensors":
         return "not a complete safetensors file, since its header is damaged: download it again"
