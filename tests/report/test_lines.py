@@ -1,11 +1,14 @@
 """Figures of lines."""
 
+import pytest
+from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
-from mixlab.report.axes import Axis
+from mixlab.report.axes import PANEL_WIDTH, Axis
 from mixlab.report.figure import Figure
-from mixlab.report.lines import FRONTIER, LineLegend, line_panel
+from mixlab.report.lines import FRONTIER, LineLegend, _moved, _offsets, line_panel
 from mixlab.stats.estimate import Estimate
+from mixlab.stats.intervals import mean_interval
 
 NAMES = ("mixer", "resnet")
 
@@ -37,6 +40,20 @@ def test_a_png_has_the_legend_above_the_panels(tmp_path):
         assert found.size[0] == without.size[0] and found.size[1] > without.size[1]
         above = found.crop((0, 0, found.size[0], found.size[1] - without.size[1]))
         assert {(0, 114, 178), (184, 69, 15)} <= {colour for _, colour in above.getcolors(10_000) or ()}
+
+
+def test_intervals_at_the_same_x_are_drawn_side_by_side_on_any_scale():
+    y = mean_interval([1.0, 2.0, 3.0], "")
+    lines = {"a": [(1.0, y), (10.0, y)], "b": [(1.0, y), (5.0, y)], "c": [(10.0, Estimate.exact(2.0, ""))]}
+    offsets = _offsets(lines)
+    assert offsets == {("a", 1): -2.5, ("b", 1): 2.5, ("a", 10): 0, ("b", 5): 0, ("c", 10): 0}
+    for scale in ("linear", "log"):
+        axes = Canvas().subplots()
+        axes.set(xscale=scale, xlim=(0.5, 20), ylim=(0, 4))
+        moved = _moved(axes, 3.0, 40)
+        width = axes.transAxes.transform((1, 0))[0] - axes.transAxes.transform((0, 0))[0]
+        pixels = axes.transData.transform((moved, 0))[0] - axes.transData.transform((3.0, 0))[0]
+        assert pixels / width == pytest.approx(40 / (PANEL_WIDTH - 46))
 
 
 def test_a_long_legend_has_several_rows():

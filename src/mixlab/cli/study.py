@@ -150,7 +150,7 @@ _OF_TRAININGS: dict[str, tuple[Any, Any]] = {
             typer.Option(
                 "--pilot",
                 help="Print the repetitions that each claim needs, from trainings that leave a fifth of the training "
-                "images out, and are evaluated on it.",
+                "images out, and are evaluated on it. Not for studies that leave out images themselves.",
             ),
         ],
         False,

@@ -25,12 +25,14 @@ from mixlab.report.numbers import short
 from mixlab.stats.estimate import Estimate
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-HEIGHT, _TOP = 292, 28  # pixels
+HEIGHT, _TOP, _LEFT, _RIGHT = 292, 28, 40, 6  # pixels
 _LINE = 18  # pixels
 _LETTER = 6.2  # pixels
 _FRONTIER_WIDTH = 7  # pixels
+_SPACING = 5  # pixels between the intervals of two lines at the same x
 
 Line = Sequence[tuple[float, Estimate]]
 """Points (x, y), with the interval of y if it has one."""
@@ -86,18 +88,19 @@ def line_panel(
     names: Sequence[str],
     frontier: Sequence[tuple[float, float]] = (),
 ) -> Panel:
-    """A panel with the lines of `lines`. Its figure has a `LineLegend`.
+    """A panel with the lines of `lines`. Its figure has a `LineLegend`. Intervals at the same x are drawn side by side.
 
     names     all names, which determine the colours and markers
     frontier  the best points, joined by a broad line under the others
     """
     xs = [across for line in lines.values() for across, _ in line]
     ys = [end for line in lines.values() for _, estimate in line for end in _extent(estimate)]
+    offsets = _offsets(lines)
 
     def draw(canvas: "Canvas") -> None:
         draw_text(canvas, y.title, 0, 14, size=SMALL, colour=MUTED)
         draw_text(canvas, x.title, PANEL_WIDTH - 6, HEIGHT - 6, size=SMALL, colour=MUTED, align="right")
-        axes = add_plot_area(canvas, 40, _TOP, PANEL_WIDTH - 6, HEIGHT - 42)
+        axes = add_plot_area(canvas, _LEFT, _TOP, PANEL_WIDTH - _RIGHT, HEIGHT - 42)
         draw_grid(axes, "both")
         set_x_scale(axes, x, *x.limits(xs))
         set_y_scale(axes, y, *y.limits(ys))
@@ -106,10 +109,11 @@ def line_panel(
             draw_line(axes, across, up, RULE, _FRONTIER_WIDTH)
         for name, line in lines.items():
             colour = colour_for(name, names)
-            draw_line(axes, [across for across, _ in line], [up.value for _, up in line], colour, 1.4, alpha=0.8)
-            for across, up in line:
-                draw_line(axes, [across, across], list(_extent(up)), colour, 1.4, alpha=0.6)
-                draw_marker(axes, across, up.value, name, names, radius=4)
+            places = [_moved(axes, across, offsets[name, across]) for across, _ in line]
+            draw_line(axes, places, [up.value for _, up in line], colour, 1.4, alpha=0.8)
+            for place, (_, up) in zip(places, line, strict=True):
+                draw_line(axes, [place, place], list(_extent(up)), colour, 1.4, alpha=0.6)
+                draw_marker(axes, place, up.value, name, names, radius=4)
 
     ends = "; ".join(f"{name} {short(line[0][1].value)} to {short(line[-1][1].value)}" for name, line in lines.items())
     return Panel(PANEL_WIDTH, HEIGHT, draw, f"{y.title} by {x.title}: {ends}.")
@@ -125,6 +129,29 @@ def _places(names: Sequence[str], right: float) -> dict[str, tuple[int, float]]:
         places[name] = (line, left)
         left += width
     return places
+
+
+def _offsets(lines: Mapping[str, Line]) -> dict[tuple[str, float], float]:
+    """How far each point, by the name of its line and its x, is drawn to the right of its x, in pixels."""
+    offsets = {(name, across): 0.0 for name, line in lines.items() for across, _ in line}
+    for shared in {across for _, across in offsets}:
+        there = [name for name, line in lines.items() for across, up in line if across == shared and _has_extent(up)]
+        for place, name in enumerate(there):
+            offsets[name, shared] = _SPACING * (place - (len(there) - 1) / 2)
+    return offsets
+
+
+def _moved(axes: "Axes", across: float, pixels: float) -> float:
+    """The x that is so many pixels of the panel to the right of `across`, on any scale."""
+    to_area = axes.transData - axes.transAxes  # from 0 to 1 within the plot area
+    bottom, share = axes.get_ylim()[0], pixels / (PANEL_WIDTH - _RIGHT - _LEFT)
+    left, height = to_area.transform((across, bottom))
+    return float(to_area.inverted().transform((left + share, height))[0])
+
+
+def _has_extent(estimate: Estimate) -> bool:
+    low, high = _extent(estimate)
+    return low < high
 
 
 def _extent(estimate: Estimate) -> tuple[float, float]:

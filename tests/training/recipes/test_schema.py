@@ -15,7 +15,10 @@ SIGMOID = "loss.name=sigmoid"
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        (['subset.classes=["dark", "dark"]'], "subset.classes=['dark', 'dark'] is no choice: give two or more different classes."),
+        (
+            ['subset.classes=["dark", "dark"]'],
+            "subset.classes=['dark', 'dark'] is no choice: give two or more different classes.",
+        ),
         (['subset.classes=["dark"]'], "subset.classes=['dark'] is no choice: give two or more different classes."),
         (["subset.classes=[]"], "subset.classes=[] is no choice: give two or more different classes."),
         (["subset.folds=3"], "subset needs both folds and left_out_fold, or neither: add the other one."),
