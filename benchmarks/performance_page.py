@@ -55,6 +55,10 @@ no image size is named, it is the default size of the model.
 """
 
 
+_TITLES = {"davit-tiny": "training step of davit_tiny", "papers": "the papers' tables"}
+"""Headings of files whose names say too little."""
+
+
 @dataclass(frozen=True)
 class Claim:
     """A number with what it should reach.
@@ -179,7 +183,8 @@ def _file_blocks(file: Path, content: Mapping[str, Any], claims: Sequence[Claim]
 
 
 def _heading(file: Path, content: Mapping[str, Any]) -> str:
-    name = re.sub(r"^\w+-\d+-cores-", "", file.stem[11:]).replace("-", " ")  # the device is in the line below
+    name = re.sub(r"^\w+-\d+-cores-", "", file.stem[11:])  # the device is in the line below
+    name = re.sub(r"^(\d+)px", r"models beside timm at \1 px", _TITLES.get(name, name)).replace("-", " ")
     link = f"[{file.name}](../benchmarks/results/{file.name})"
     return f"## {name.capitalize()}\n\n{content['date']}, {_device(content)}: {link}\n"
 

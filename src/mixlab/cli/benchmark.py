@@ -45,7 +45,7 @@ def benchmark(
 ) -> None:
     """Measure the speed of models on this machine, beside timm, stock PyTorch and other runtimes."""
     if paper:
-        if models or train or against or batch or rounds:
+        if models or train or against or batch is not None or rounds is not None:
             raise UserError(
                 "--paper measures fixed models in fixed batches, without peers: leave out MODEL, --train, --against, "
                 "--batch and --rounds."
@@ -69,7 +69,8 @@ def benchmark(
 
     peers = parse_against(against, train=train)
     task = "training" if train else "inference"
-    settings = [Settings(peers, task, size, 20 if rounds is None else rounds) for size in _batch_sizes(batch or "8")]
+    batches = _batch_sizes("8" if batch is None else batch)
+    settings = [Settings(peers, task, size, 20 if rounds is None else rounds) for size in batches]
     others, exported = split_exported(list(dict.fromkeys(models)), train=train)
     if against and not others:
         raise UserError(
