@@ -109,6 +109,20 @@ def test_the_help_lists_the_studies_with_their_questions(run):
     assert " arms " not in out and " result " not in out
 
 
+@pytest.mark.parametrize("words", [["study"], ["study", "--help"]])
+def test_no_study_is_imported_to_list_them(words):
+    code = f"""
+import sys
+from mixlab.cli.main import main
+try:
+    main({words})
+finally:
+    assert "torch" not in sys.modules and "mixlab.studies.permutation" not in sys.modules
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "") and "permutation" in ended.stdout
+
+
 @pytest.mark.parametrize("name", ["resolution", "transfer"])
 def test_the_options_of_a_study_are_the_fields_of_its_settings_with_their_help(run, name):
     ended = run("study", name, "--help")

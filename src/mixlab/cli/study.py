@@ -10,6 +10,7 @@ import ast
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
 from importlib import import_module
 from importlib.resources import files
 from inspect import Parameter, Signature, signature
@@ -43,11 +44,20 @@ class _Studies(TyperGroup):
         return study_names()
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command for the list of commands in the help: without options, so that no study is imported."""
+        return self._made(cmd_name, lambda: None)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str, Any, list[str]]:
+        name, *others = args
         names = study_names()
-        if cmd_name not in names:
-            hint = did_you_mean(cmd_name, names)
-            raise UserError(f'There is no study "{cmd_name}": the studies are {", ".join(names)}. {hint}'.rstrip())
-        info = CommandInfo(name=cmd_name, callback=_command(cmd_name), help=ast.get_docstring(_commands()[cmd_name]))
+        if name not in names:
+            hint = did_you_mean(name, names)
+            raise UserError(f'There is no study "{name}": the studies are {", ".join(names)}. {hint}'.rstrip())
+        return name, self._made(name, _command(name)), others
+
+    @staticmethod
+    def _made(name: str, function: Callable[..., None]) -> Any:
+        info = CommandInfo(name=name, callback=function, help=ast.get_docstring(_commands()[name]))
         return get_command_from_info(info, pretty_exceptions_short=True, rich_markup_mode=None)
 
 
@@ -242,6 +252,7 @@ def _parameter(name: str, annotation: Any, default: Any) -> Parameter:
     return Parameter(name, Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
+@cache
 def _commands() -> dict[str, ast.Module]:
     """The syntax trees of all studies, by the names of their commands. Parsing is much faster than importing."""
     folder = files("mixlab") / "studies"
