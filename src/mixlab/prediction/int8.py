@@ -7,7 +7,6 @@ Axes:  image, channel, row, column  preprocessed images
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -26,7 +25,7 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 from mixlab.evaluation.evaluation_data import open_evaluation_data, run_of, with_unseen_validation
-from mixlab.files import WriteError, cache_folder, write_json
+from mixlab.files import WriteError, cache_folder, read_cached_json, write_json
 from mixlab.measure.machine import device_name, versions
 from mixlab.report.numbers import number
 from mixlab.report.text import pluralize
@@ -272,7 +271,5 @@ def _check_file(key: Mapping[str, Any]) -> Path:
 
 def _read_check(file: Path) -> Int8Check | None:
     """A cached comparison; None if it is missing or damaged."""
-    try:
-        return Int8Check(**json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
+    stored = read_cached_json(file)
+    return Int8Check(**stored) if stored else None

@@ -99,7 +99,7 @@ def line_panel(
 
     def draw(canvas: "Canvas") -> None:
         draw_text(canvas, y.title, 0, 14, size=SMALL, colour=MUTED)
-        draw_text(canvas, x.title, PANEL_WIDTH - 6, HEIGHT - 6, size=SMALL, colour=MUTED, align="right")
+        draw_text(canvas, x.title, PANEL_WIDTH - _RIGHT, HEIGHT - 6, size=SMALL, colour=MUTED, align="right")
         axes = add_plot_area(canvas, _LEFT, _TOP, PANEL_WIDTH - _RIGHT, HEIGHT - 42)
         draw_grid(axes, "both")
         set_x_scale(axes, x, *x.limits(xs))

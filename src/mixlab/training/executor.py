@@ -7,16 +7,25 @@ jobs for a scheduler (`mixlab.training.job_list`) take their place within a cont
         ...                       # plan_trainings and run_all, however deep in a study
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Protocol
 
 from mixlab.report.progress import Log
 from mixlab.training.job import Job
 from mixlab.training.planning.concurrency import Planned
 from mixlab.training.training import Training
+
+_DATA_VARIABLES = ("MIXLAB_DATA", "TFDS_DATA_DIR")
+
+
+def data_variables() -> dict[str, str]:
+    """The environment variables that name folders of data, which other machines need too, with absolute paths."""
+    return {name: str(Path(folder).resolve()) for name in _DATA_VARIABLES if (folder := os.environ.get(name))}
 
 
 class Workers(Protocol):

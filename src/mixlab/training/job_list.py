@@ -12,7 +12,6 @@ The commands train in the store, where the same command with the same DIR finds 
 """
 
 import json
-import os
 import shlex
 import sys
 from collections import Counter
@@ -32,6 +31,7 @@ from mixlab.runs.folder import Run
 from mixlab.runs.lease import is_updated
 from mixlab.runs.store import store_folder
 from mixlab.speed.plan import Plan
+from mixlab.training.executor import data_variables
 from mixlab.training.job import Job
 from mixlab.training.linear_probe.train import LinearProbeJob
 from mixlab.training.planning.autotune import select_common_plans
@@ -41,7 +41,6 @@ from mixlab.training.training import Training
 
 State = Literal["running", "interrupted", "failed", "not started"]
 
-_DATA_VARIABLES = ("MIXLAB_DATA", "TFDS_DATA_DIR")
 _GPU_CORES = 4
 """Cores that array.sh requests beside a GPU, to read and augment images."""
 
@@ -202,7 +201,7 @@ def _with_threads(plan: Plan) -> Plan:
 def _command(folder: Path, training: Training) -> str:
     """The `mixlab train` command of a training, with absolute paths."""
     job, name = training.job, training.folder.name
-    variables = [f"{name}={Path(os.environ[name]).resolve()}" for name in _DATA_VARIABLES if os.environ.get(name)]
+    variables = [f"{name}={folder}" for name, folder in data_variables().items()]
     words = [
         *(["env", *variables] if variables else []),
         *(sys.executable, "-m", "mixlab", "train", folder / name / "recipe.toml"),

@@ -22,6 +22,7 @@ from mixlab.measure.machine import pick_device, usable_cores
 from mixlab.report.progress import Log
 from mixlab.runs.store import finished_run, store_folder
 from mixlab.speed.plan import Plan
+from mixlab.training.executor import data_variables
 from mixlab.training.job import Job, resolve
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.planning.autotune import select_common_plans
@@ -41,7 +42,6 @@ _OBJECT_BYTES = 128 * 2**20
 """Shared memory of a local Ray for messages. Images and weights are in files."""
 
 _CONNECT_SECONDS = 5.0
-_VARIABLES = ("MIXLAB_DATA", "TFDS_DATA_DIR")
 
 Code = Mapping[str, str]
 """The source of a user's model by file name."""
@@ -156,11 +156,10 @@ def _require_reachable(address: str) -> None:
 
 
 def _settings(address: str | None) -> dict[str, Any]:
-    variables = {name: str(Path(os.environ[name]).resolve()) for name in _VARIABLES if os.environ.get(name)}
     common = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
-        "runtime_env": {"env_vars": {"MIXLAB_RUNS": str(store_folder().resolve()), **variables}},
+        "runtime_env": {"env_vars": {"MIXLAB_RUNS": str(store_folder().resolve()), **data_variables()}},
     }
     if address is None:
         local = {"num_cpus": usable_cores(), "object_store_memory": _OBJECT_BYTES, "include_dashboard": False}

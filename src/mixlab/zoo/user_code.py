@@ -132,8 +132,7 @@ def require_anatomy(model: Any, family: str) -> None:
         raise UserError(
             f"{family} has no {', '.join(missing)}: a model needs {', '.join(_PARTS)}, as in mixlab.models.contract."
         )
-    config = model.config
-    images = torch.empty(2, *input_shape(config), dtype=input_dtype(config), device="meta")
+    config, images = model.config, _meta_images(model.config)
     with _errors_of(family, f"can't compute images of shape {tuple(images.shape)}"):
         logits = model(images)
     expected = (2, config.classes)
@@ -147,12 +146,16 @@ def require_anatomy(model: Any, family: str) -> None:
 
 def require_trainable(model: nn.Module, family: str) -> None:
     """Raises UserError if the logits of a model on the meta device depend on no parameter with a gradient."""
-    images = torch.empty(2, *input_shape(model.config), dtype=input_dtype(model.config), device="meta")  # pyright: ignore
-    if not model(images).requires_grad:
+    if not model(_meta_images(model.config)).requires_grad:
         raise UserError(
             f"{family} has nothing to train: its logits depend on no parameter with requires_grad. Add parameters, or "
             "remove what cuts their gradients, such as detach() or no_grad()."
         )
+
+
+def _meta_images(config: Any) -> torch.Tensor:
+    """A batch of two inputs of a model on the meta device."""
+    return torch.empty(2, *input_shape(config), dtype=input_dtype(config), device="meta")
 
 
 @contextmanager

@@ -221,10 +221,10 @@ def _cached_timings(job: Job, log: Log, processes: int = 1) -> Timings:
         return time_job(job, log, processes)
     file = timings_file(job, processes=processes)
     stored = read_cached_json(file)
-    if stored and _is_sufficient(stored, file.stat().st_mtime, job) and _has_kernels(Timings.from_dict(stored)):
+    timings = Timings.from_dict(stored) if stored and _is_sufficient(stored, file.stat().st_mtime, job) else None
+    if timings is not None and _has_kernels(timings):
         measured = datetime.fromtimestamp(file.stat().st_mtime)
         log(f"Timings are from the cache of {measured:%Y-%m-%d %H:%M}; to measure again, delete {file}.")
-        timings = Timings.from_dict(stored)
     else:
         timings, stored = time_job(job, log, processes), None
     seconds = total_steps(job) * min(timings.seconds.values())
