@@ -121,13 +121,15 @@ def test_the_stated_cost_is_that_of_the_defaults(tmp_path):
 
 
 def test_claims_are_about_the_first_model_of_each_family():
-    assert len(claims(DEFAULT_MODELS)) == 7
+    assert len(claims(DEFAULT_MODELS)) == 8
     mixers = claims(("mixer_nano", "mixer_s16", "vit_nano"))
     assert [claim.contrast[0] for claim in mixers] == [
         "mixer_nano, both permuted",
         "mixer_nano, original, tested on both permuted",
     ]
     assert claims(("timm:resnet18",))[0].statement.startswith("timm:resnet18 is less accurate")
+    (positions,) = claims(("vit_nano_no_positions", "vit_nano_learned", "vit_nano"))
+    assert positions.contrast == ("drop of vit_nano, patches permuted", "drop of vit_nano_learned, patches permuted")
     assert claims((ATTENTION,)) == ()
 
 

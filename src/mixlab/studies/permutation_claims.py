@@ -1,10 +1,12 @@
 """The claims of the study of permutations, for the models that it trains."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 from mixlab.studies.result import Claim
 from mixlab.studies.roles import first_of_each_role
+from mixlab.zoo.architecture import architecture, family_of
 
 INPUTS = ("original", "patches permuted", "pixels in patches permuted", "both permuted", "all pixels permuted")
 ORIGINAL, PATCHES, _, BOTH, ALL = INPUTS
@@ -80,6 +82,14 @@ _CLAIMS = (
         regime=_LOCAL_REGIME,
     ),
     Claim(
+        statement="Permuted patches cost {vit_sincos} more of its accuracy above chance than {vit_learned}.",
+        contrast=(drop_name("{vit_sincos}", PATCHES), drop_name("{vit_learned}", PATCHES)),
+        expected="higher",
+        source="a consequence of fixed positions, which tell near patches from distant ones, not in the papers",
+        regime=_LOCAL_REGIME,
+        unit="%",
+    ),
+    Claim(
         statement="Without retraining, {mixer} is less accurate on images with permuted patches and pixels.",
         contrast=(unadapted_name("{mixer}"), arm_name("{mixer}", ORIGINAL)),
         expected="lower",
@@ -87,12 +97,12 @@ _CLAIMS = (
         regime="the paper retrains on every input",
     ),
 )
-"""{mixer}, {convmixer} and {resnet} are the first models of these families."""
+"""{mixer}, {convmixer} and {resnet} are the first models of these families, {vit_sincos} that with such positions."""
 
 
 def claims(models: Sequence[str]) -> tuple[Claim, ...]:
     """The claims about the first model of each family. Claims about families without a model are left out."""
-    roles = first_of_each_role(models)
+    roles = first_of_each_role(models) | _by_positions(models)
     return tuple(
         replace(
             claim,
@@ -100,7 +110,15 @@ def claims(models: Sequence[str]) -> tuple[Claim, ...]:
             contrast=tuple(name.format(**roles) for name in claim.contrast),
         )
         for claim in _CLAIMS
-        if all(
-            f"{{{role}}}" not in "".join(claim.contrast) or role in roles for role in ("mixer", "convmixer", "resnet")
-        )
+        if roles.keys() >= set(re.findall(r"{(\w+)}", "".join(claim.contrast)))
     )
+
+
+def _by_positions(models: Sequence[str]) -> dict[str, str]:
+    """The first ViT with each kind of position embedding."""
+    configs = {model: architecture(model).config for model in reversed(models) if family_of(model) == "timm"}
+    return {
+        f"vit_{config['arguments'].get('positions', 'sincos')}": model
+        for model, config in configs.items()
+        if config["name"] == "plain_vit"
+    }
