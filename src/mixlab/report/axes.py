@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from mixlab.report.colours import GROUND, INK, MUTED, RULE, Shape, colour_for, shape_for
 from mixlab.report.figure import PIXELS_PER_INCH
-from mixlab.report.label_placement import fit_names
 from mixlab.report.numbers import decimals, tick_labels
+from mixlab.report.text_width import fit_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,8 +10,8 @@ from mixlab.report.axes import PANEL_WIDTH, SMALL, Axis, add_plot_area, draw_lin
 from mixlab.report.colours import ACCENT, INK, MUTED, RULE, SHADE
 from mixlab.report.figure import Figure, Panel
 from mixlab.report.forest_plot import forest_plot
-from mixlab.report.label_placement import shorten, text_width
 from mixlab.report.numbers import DASH, number, short
+from mixlab.report.text_width import shorten, text_width
 from mixlab.stats.intervals import proportion_interval
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from mixlab.report.axes import (
     PANEL_WIDTH,
     SMALL,
-    TEXT,
     Axis,
     add_plot_area,
     draw_line,
@@ -19,8 +18,8 @@ from mixlab.report.axes import (
 )
 from mixlab.report.colours import GROUND, INK, MUTED, RAISED, RULE, SHAPES, Shape, colour_for
 from mixlab.report.figure import Figure, Panel
-from mixlab.report.label_placement import fit_names, text_width
 from mixlab.report.numbers import format_estimate, number
+from mixlab.report.text_width import fit_names, text_width
 from mixlab.stats.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -203,9 +202,7 @@ def _panel(
             )
         for index, row in enumerate(rows):
             text_baseline, value = top + ROW * index + 15, row.value_text(digits)
-            draw_text(
-                canvas, fit_names(row.names, PANEL_WIDTH - text_width(value) * SMALL / TEXT - 8), 0, text_baseline
-            )
+            draw_text(canvas, fit_names(row.names, PANEL_WIDTH - text_width(value, SMALL) - 8), 0, text_baseline)
             draw_text(canvas, value, PANEL_WIDTH, text_baseline, size=SMALL, colour=MUTED, align="right")
             middle = ROW * index + INTERVAL
             for tick in axis.ticks(low, high):

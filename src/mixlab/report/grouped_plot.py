@@ -18,8 +18,8 @@ from mixlab.report.axes import (
 )
 from mixlab.report.colours import MUTED, RAISED, RULE, colour_for
 from mixlab.report.figure import Figure, Panel
-from mixlab.report.label_placement import fit_names, text_width, wrap_words
 from mixlab.report.numbers import format_estimate, number
+from mixlab.report.text_width import fit_names, text_width, wrap_words
 from mixlab.stats.estimate import Estimate
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 from mixlab.report.axes import PANEL_WIDTH, SMALL, add_plot_area, draw_line, draw_text
 from mixlab.report.colours import HUES, MUTED, RULE
 from mixlab.report.figure import Figure, Panel
-from mixlab.report.label_placement import fit_names
+from mixlab.report.text_width import fit_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

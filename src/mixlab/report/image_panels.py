@@ -18,7 +18,7 @@ import numpy as np
 from mixlab.report.colours import GROUND, HUES
 from mixlab.report.figure import PIXELS_PER_INCH, Figure, Panel
 from mixlab.report.html_text import html_text
-from mixlab.report.label_placement import wrap_words
+from mixlab.report.text_width import wrap_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

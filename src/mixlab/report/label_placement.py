@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len, set_cell_size
+from mixlab.report.text_width import text_width
 
-LETTER = 7.5  # pixels: width of a character in 12 pixel type of a wide font; East Asian characters are twice as wide
 ABOVE, BELOW = 9, 3  # pixels of a line of text above and below its baseline
 
 Point = tuple[float, float]  # pixels to the right and down
@@ -66,42 +65,6 @@ class Label:
         """The point of the label's box nearest to `point`, which is the end of the leader line."""
         x, y = point
         return min(max(x, self.box.left), self.box.right), min(max(y, self.box.top), self.box.bottom)
-
-
-def text_width(text: str) -> float:
-    """Approximate width in pixels of text in 12 pixel type."""
-    return cell_len(text) * LETTER
-
-
-def wrap_words(text: str, pixels: float) -> list[str]:
-    """The words of a text in lines of at most `pixels`, in 12 pixel type; a wider word has a line of its own."""
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and text_width(longer) > pixels:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines
-
-
-def fit_names(names: Sequence[str], pixels: float) -> str:
-    """Join names with a minus sign. If the result is wider than `pixels`, the longest names are shortened."""
-    separator = " − "
-    available = int(pixels / LETTER) - cell_len(separator) * (len(names) - 1)
-    cells = [cell_len(name) for name in names]
-    while sum(cells) > available:
-        cells[cells.index(max(cells))] -= 1
-    return separator.join(shorten(name, width) for name, width in zip(names, cells, strict=True))
-
-
-def shorten(name: str, cells: int) -> str:
-    """Shorten a name to at most `cells` terminal cells. The end is kept, because similar names often differ there."""
-    if cell_len(name) <= cells:
-        return name
-    tail = (cells - 1) // 3
-    head = cells - 1 - tail
-    return set_cell_size(name, head).rstrip() + "…" + set_cell_size(name[::-1], tail).rstrip()[::-1]
 
 
 def place_labels(crosses: Sequence[Cross], texts: Sequence[str], within: Box) -> list[Label]:

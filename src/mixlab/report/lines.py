@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
-
 from mixlab.report.axes import (
     PANEL_WIDTH,
     SMALL,
@@ -22,6 +20,7 @@ from mixlab.report.colours import MUTED, RULE, colour_for, marker_svg, use_css_v
 from mixlab.report.figure import Panel
 from mixlab.report.html_text import breakable
 from mixlab.report.numbers import short
+from mixlab.report.text_width import text_width
 from mixlab.stats.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 HEIGHT, _TOP, _LEFT, _RIGHT = 292, 28, 40, 6  # pixels
 _LINE = 18  # pixels
-_LETTER = 6.2  # pixels
 _FRONTIER_WIDTH = 7  # pixels
 _SPACING = 5  # pixels between the intervals of two lines at the same x
 
@@ -123,7 +121,7 @@ def _places(names: Sequence[str], right: float) -> dict[str, tuple[int, float]]:
     """The line of each entry of a legend that is `right` pixels wide, and its left edge in pixels."""
     places, line, left = {}, 0, 0.0
     for name in names:
-        width = 14 + _LETTER * cell_len(name) + 14
+        width = 14 + text_width(name, SMALL) + 14
         if left and left + width > right:
             line, left = line + 1, 0.0
         places[name] = (line, left)

@@ -11,8 +11,8 @@ from mixlab.report.axes import SMALL, TEXT, add_plot_area, draw_text
 from mixlab.report.colours import GROUND, INK, MUTED
 from mixlab.report.figure import Panel
 from mixlab.report.image_panels import NEGATIVE, POSITIVE
-from mixlab.report.label_placement import fit_names
 from mixlab.report.numbers import tick_labels
+from mixlab.report.text_width import fit_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

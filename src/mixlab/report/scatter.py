@@ -20,6 +20,7 @@ from mixlab.report.colours import INK, MUTED
 from mixlab.report.figure import Panel
 from mixlab.report.label_placement import Box, Cross, place_labels
 from mixlab.report.numbers import number
+from mixlab.report.text_width import text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 HEIGHT = 360
 FRAME = Box(left=38, top=52, right=PANEL_WIDTH - 6, bottom=HEIGHT - 42)
 _LEGEND_LINE = 32  # pixels from the top
-_LETTER = 6  # pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def _draw_legend(canvas: "Canvas", shown: Sequence[str], groups: Sequence[str]) 
     for group in shown:
         draw_marker(overlay, left, _LEGEND_LINE - 4, group, groups, radius=4)
         draw_text(canvas, group, left + 8, _LEGEND_LINE, size=SMALL, colour=MUTED)
-        left += 24 + _LETTER * len(group)
+        left += 24 + text_width(group, SMALL)
 
 
 def _draw_labels(canvas: "Canvas", axes: "Axes", points: Sequence[Point]) -> None:

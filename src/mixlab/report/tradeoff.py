@@ -17,8 +17,9 @@ from mixlab.report.axes import (
 )
 from mixlab.report.colours import MUTED, colour_for
 from mixlab.report.figure import Figure, Panel
-from mixlab.report.label_placement import Box, Cross, place_labels, shorten
+from mixlab.report.label_placement import Box, Cross, place_labels
 from mixlab.report.numbers import format_estimate, number
+from mixlab.report.text_width import shorten
 from mixlab.stats.estimate import Estimate
 
 if TYPE_CHECKING:
