@@ -114,6 +114,10 @@ def test_several_data_sets_have_ranks(run, trained, others):
         (("--crop", "resize-crops"), 'crop "resize-crops" is unknown: it must be resize-crop, resmall-crop, resize.'),
         (("--probe", "knn:3"), "--probe needs one data set with training and test images: give it with --data."),
         (("--probe", "knn:3", "--against", "x"), "--against has no effect with --probe: leave one of them out."),
+        (("--probe", "knn:3", "--save", "a.correct"), "--save has no effect with --probe: leave one of them out."),
+        (("--probe", "knn:3", "--tta-below", "0"), "--tta-below has no effect with --probe: leave one of them out."),
+        (("--probe", "knn:3", "--accuracy", "90"), "--accuracy has no effect with --probe: leave one of them out."),
+        (("--windows", "0"), "--windows has no effect with a model without masks: leave one of them out."),
         (("--corruptions", "smoke"), "smoke"),
         (("--real", "real.json"), "real.json can't be read"),
         (("--against", "nothing"), 'No weights have the name or path "nothing"'),
@@ -130,6 +134,16 @@ def test_a_probe_is_evaluated_on_the_features_of_the_run(run, trained, pets):
     ended = run("evaluate", trained, "--data", "folder:pets", "--probe", "knn:3", "--format", "json", "--quiet")
     assert ended.status == 0
     assert json.loads(ended.out)["probe"] == "knn:3"
+
+
+@pytest.mark.parametrize("probe", ["fewshot:1", "ridge"])
+def test_a_probe_has_a_report_with_every_class(run, trained, pets, probe):
+    ended = run("evaluate", trained, "--data", "folder:pets", "--probe", probe, "--out", "report", "--quiet")
+    assert ended.status == 0
+    results, page = json.loads(Path("report/results.json").read_text()), Path("report/report.html").read_text()
+    assert results["probe"] == probe
+    assert [f"<td>{name}</td>" in page for name in ("cat", "dog")] == [True, True]
+    assert ("Penalties" in page, "Of the first draw" in page) == (probe == "ridge", probe == "fewshot:1")
 
 
 def test_corruptions_have_a_row_each(run, here):

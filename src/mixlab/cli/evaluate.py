@@ -1,8 +1,10 @@
 """`mixlab evaluate`: how good a model is, how sure, where it fails, and whether it is better than another one."""
 
 import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,11 +15,53 @@ from mixlab.report.progress import Log
 from mixlab.report.table import Format, Table
 
 if TYPE_CHECKING:
-    from mixlab.evaluation.multilabel_evaluation import MultilabelEvaluation
-    from mixlab.evaluation.segmentation_evaluation import SegmentationEvaluation
-    from mixlab.evaluation.text_evaluation import TextEvaluation
+    from mixlab.evaluation.model_evaluation import ModelEvaluation
     from mixlab.evaluation.views import Views
+    from mixlab.report.page import Page
     from mixlab.speed.inference_plan import Speed as InferenceSpeed
+
+_OPTIONS = {
+    "segmentation": ("a segmentation", {"--windows"}),
+    "text": ("a model that reads texts", set[str]()),
+    "multilabel": ("a multilabel model", {"--crop"}),
+    "probe": ("--probe", {"--probe"}),
+}
+"""What is evaluated in another way than the classes of images, and which of the options it has."""
+
+
+@dataclass(frozen=True)
+class _Output:
+    """Where a result goes: to standard output in `format`, and as a page and results.json to the folder `out`."""
+
+    format: Format
+    out: Path | None
+    log: Log
+
+    def write(
+        self,
+        results: Mapping[str, Any],
+        tables: Sequence[Table],
+        page: "Callable[[], Page]",
+        *,
+        csv: Sequence[Table],
+        notes: Sequence[str],
+    ) -> None:
+        from mixlab.files import atomic_folder, write_json, write_text
+
+        for note in notes:
+            self.log(note)
+        match self.format:
+            case "json":
+                print(json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False))
+            case "csv":
+                show(csv, self.format)
+            case _:
+                show(tables, self.format)
+        if self.out is not None:
+            with atomic_folder(self.out) as temporary:
+                write_json(temporary / "results.json", results)
+                write_text(temporary / "report.html", page().html())
+            self.log(f"Report: {self.out / 'report.html'}")
 
 
 def evaluate(
@@ -81,45 +125,57 @@ def evaluate(
     from mixlab.evaluation.logits_file import SUFFIX
     from mixlab.evaluation.methods import evaluate_methods
     from mixlab.evaluation.methods_report import full_tables, methods_page, tables
-    from mixlab.evaluation.model_evaluation import ModelEvaluation, evaluate_model
+    from mixlab.evaluation.model_evaluation import evaluate_model
     from mixlab.evaluation.views import Views
-    from mixlab.files import atomic_folder, write_json, write_text
     from mixlab.speed.inference_plan import parse_speed
     from mixlab.weights.source import task_of
 
     if out is not None:
         require_empty_folder(out)
+    task = task_of(model)
+    kind = "probe" if task == "classification" and probe is not None else task
+    options: dict[str, object] = {
+        "--against": against,
+        "--margin": margin != 1.0,
+        "--accuracy": accuracy != 99.0,
+        "--probe": probe,
+        "--crop": crop,
+        "--tta": tta,
+        "--tta-below": tta_below is not None,
+        "--real": real,
+        "--corruptions": corruptions,
+        "--save": save,
+        "--save-logits": save_logits,
+        "--windows": windows is not None,
+    }
+    if kind in _OPTIONS:
+        name, effective = _OPTIONS[kind]
+        require_alone(name, {option: given for option, given in options.items() if option not in effective})
+    else:
+        require_alone("a model without masks", {"--windows": windows is not None})
     if save_logits is not None:
         require_new_file(save_logits, "--save-logits", SUFFIX)
     if save is not None:
         require_new_file(save, "--save", ".correct")
         if len(data or []) > 1 or ("," in model and not Path(model).exists()):
             raise UserError("--save writes the answers of one run on one data set: give a single MODEL and --data.")
-    task = task_of(model)
-    others: dict[str, object] = {"--against": against, "--probe": probe, "--real": real, "--save": save}
-    others |= {"--tta": tta, "--corruptions": corruptions, "--save-logits": save_logits}
-    if task == "segmentation":
-        require_alone("a segmentation", others | {"--crop": crop})
-        _evaluate_segmentation(model, data or [], windows, device, format, out, quiet=quiet)
+    output = _Output(format, out, logger(quiet=quiet))
+    views, parsed_speed = Views(crop, tta, tta_below), parse_speed(speed)
+    if kind == "segmentation":
+        _evaluate_segmentation(model, data or [], windows, device, output, quiet=quiet)
         return
-    require_alone("a model without masks", {"--windows": windows is not None})
-    if task == "text":
-        require_alone("a model that reads texts", others | {"--crop": crop})
-        _evaluate_texts(model, data or [], device, format, out, quiet=quiet)
+    if kind == "text":
+        _evaluate_texts(model, data or [], device, output, quiet=quiet)
         return
-    if task == "multilabel":
-        require_alone("a multilabel model", others)
-        _evaluate_multilabel(model, data or [], Views(crop), device, parse_speed(speed), format, out, quiet=quiet)
+    if kind == "multilabel":
+        _evaluate_multilabel(model, data or [], views, device, parsed_speed, output, quiet=quiet)
         return
     if probe is not None:
-        require_alone("--probe", {"--against": against, "--corruptions": corruptions, "--save-logits": save_logits})
-        _evaluate_probe(model, data or [], probe, device, format, out, quiet=quiet)
+        _evaluate_probe(model, data or [], probe, device, output, quiet=quiet)
         return
-    views = Views(crop, tta, tta_below)
-    log = logger(quiet=quiet)
-    parsed_speed = parse_speed(speed)
+    log = output.log
 
-    def evaluate_one(source: str, name: str | None) -> ModelEvaluation:
+    def evaluate_one(source: str, name: str | None) -> "ModelEvaluation":
         if is_logits_file(source):
             return evaluate_logits_file(source, name, wanted=accuracy)
         return evaluate_model(
@@ -142,48 +198,32 @@ def evaluate(
         corrupted = evaluate_corruptions(
             model, data[0] if data else None, kinds, device=device, speed=parsed_speed, log=log, quiet=quiet
         )
-    of_corruptions = [corrupted.table()] if corrupted else []
-    results = result.results() | ({"corruptions": corrupted.to_dict()} if corrupted else {})
-    for note in result.notes:
-        log(note)
-    match format:
-        case "json":
-            print(json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False))
-        case "csv":
-            show([*full_tables(result), *of_corruptions], format)
-        case _:
-            show([*tables(result), *of_corruptions], format)
     if save is not None:
         write_correctness(save, result.sets[0][0].predictions)
         log(f"Which {result.noun}s are correct: {save}")
-    if out is not None:
-        page = methods_page(result, corrupted).html()
-        with atomic_folder(out) as temporary:
-            write_json(temporary / "results.json", results)
-            write_text(temporary / "report.html", page)
-        log(f"Report: {out / 'report.html'}")
+    of_corruptions = [corrupted.table()] if corrupted else []
+    output.write(
+        result.results() | ({"corruptions": corrupted.to_dict()} if corrupted else {}),
+        [*tables(result), *of_corruptions],
+        lambda: methods_page(result, corrupted),
+        csv=[*full_tables(result), *of_corruptions],
+        notes=result.notes,
+    )
 
 
 def _evaluate_probe(
-    model: str, data: list[str], probe: str, device: str | None, format: Format, out: Path | None, *, quiet: bool
+    model: str, data: list[str], probe: str, device: str | None, output: _Output, *, quiet: bool
 ) -> None:
     from mixlab.data.sources import open_dataset
+    from mixlab.evaluation.probes.page import probe_page
     from mixlab.evaluation.probes.probe import parse_probe
     from mixlab.evaluation.probes.probe import probe as evaluate_probe
-    from mixlab.files import atomic_folder, write_json
 
     method = parse_probe(probe)
     if len(data) != 1:
         raise UserError("--probe needs one data set with training and test images: give it with --data.")
     result = evaluate_probe(model, open_dataset(data[0], quiet=quiet), method, device=device, quiet=quiet)
-    if format == "json":
-        print(json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
-    else:
-        show(result.tables(), format)
-    if out is not None:
-        with atomic_folder(out) as temporary:
-            write_json(temporary / "results.json", result.to_dict())
-        logger(quiet=quiet)(f"Results: {out / 'results.json'}")
+    output.write(result.to_dict(), result.tables(), lambda: probe_page(result), csv=result.tables(), notes=())
 
 
 def _evaluate_multilabel(
@@ -192,44 +232,36 @@ def _evaluate_multilabel(
     views: "Views",
     device: str | None,
     speed: "InferenceSpeed",
-    format: Format,
-    out: Path | None,
+    output: _Output,
     *,
     quiet: bool,
 ) -> None:
     from mixlab.evaluation.multilabel_evaluation import evaluate_multilabel
 
     single = _single_data_set(data, "A multilabel model")
-    log = logger(quiet=quiet)
-    result = evaluate_multilabel(model, single, views=views, device=device, speed=speed, log=log, quiet=quiet)
-    _show_and_write(result, result.label_table(), format, out, log)
+    result = evaluate_multilabel(model, single, views=views, device=device, speed=speed, log=output.log, quiet=quiet)
+    notes = result.subject.notes
+    output.write(result.results(), result.tables(), result.page, csv=[result.label_table()], notes=notes)
 
 
-def _evaluate_texts(
-    model: str, data: list[str], device: str | None, format: Format, out: Path | None, *, quiet: bool
-) -> None:
+def _evaluate_texts(model: str, data: list[str], device: str | None, output: _Output, *, quiet: bool) -> None:
     from mixlab.evaluation.text_evaluation import evaluate_texts
 
     single = _single_data_set(data, "A model that reads texts")
     result = evaluate_texts(model, single, device=device, quiet=quiet)
-    _show_and_write(result, result.class_table(), format, out, logger(quiet=quiet))
+    notes = result.subject.notes
+    output.write(result.results(), result.tables(), result.page, csv=[result.class_table()], notes=notes)
 
 
 def _evaluate_segmentation(
-    model: str,
-    data: list[str],
-    windows: float | None,
-    device: str | None,
-    format: Format,
-    out: Path | None,
-    *,
-    quiet: bool,
+    model: str, data: list[str], windows: float | None, device: str | None, output: _Output, *, quiet: bool
 ) -> None:
     from mixlab.evaluation.segmentation_evaluation import evaluate_segmentation
 
     single = _single_data_set(data, "A segmentation")
     result = evaluate_segmentation(model, single, overlap=windows, device=device, quiet=quiet)
-    _show_and_write(result, result.class_table(), format, out, logger(quiet=quiet))
+    notes = result.subject.notes
+    output.write(result.results(), result.tables(), result.page, csv=[result.class_table()], notes=notes)
 
 
 def _single_data_set(data: list[str], what: str) -> str | None:
@@ -237,29 +269,3 @@ def _single_data_set(data: list[str], what: str) -> str | None:
     if len(data) > 1:
         raise UserError(f"{what} is evaluated on one data set at a time: give --data once.")
     return data[0] if data else None
-
-
-def _show_and_write(
-    result: "MultilabelEvaluation | SegmentationEvaluation | TextEvaluation",
-    csv_table: Table,
-    format: Format,
-    out: Path | None,
-    log: Log,
-) -> None:
-    """Print the result, and write its page and results.json to the folder `out`."""
-    from mixlab.files import atomic_folder, write_json, write_text
-
-    for note in result.subject.notes:
-        log(note)
-    match format:
-        case "json":
-            print(json.dumps(result.results(), indent=2, ensure_ascii=False, allow_nan=False))
-        case "csv":
-            show([csv_table], format)
-        case _:
-            show(result.tables(), format)
-    if out is not None:
-        with atomic_folder(out) as temporary:
-            write_json(temporary / "results.json", result.results())
-            write_text(temporary / "report.html", result.page().html())
-        log(f"Report: {out / 'report.html'}")
