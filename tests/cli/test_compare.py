@@ -34,6 +34,9 @@ def test_photographs_are_compared_with_published_weights_by_default(run, default
     results = json.loads(Path("out/results.json").read_text(encoding="utf-8"))
     assert list(results["models"]) == default_weights
     assert results["budget"]["folds"] == 5
+    assert results["command"].startswith(f"mixlab compare --data folder:{photographs} --models ")
+    assert results["summary"] in ended.out and results["tables"] and results["figures"]
+    assert all(Path("out", figure["file"]).stat().st_size > 1000 for figure in results["figures"])
     assert "pre-training confounds" in Path("out/report.html").read_text(encoding="utf-8")
     assert "[4/4] timm:test_resnet.r160_in1k" in ended.err
 

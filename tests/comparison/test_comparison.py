@@ -166,9 +166,9 @@ def test_training_macs_are_three_forward_passes_per_image(make_comparison):
 def test_results_have_the_documented_keys(make_comparison):
     results = make_comparison(CLOSE).results()
     assert list(results) == [
-        *("schema", "data", "budget", "commit", "device"),
+        *("schema", "data", "budget", "commit", "device", "environment"),
         *("models", "baselines", "pairs", "detectable"),
-        *("margin", "behind", "unstable", "recommended"),
+        *("margin", "behind", "unstable", "recommended", "training_seconds", "plans"),
     ]
     assert list(results["models"]) == list(CLOSE)
     assert list(results["models"]["mixer_nano"]) == [

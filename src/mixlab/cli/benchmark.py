@@ -38,7 +38,7 @@ def benchmark(
     ] = None,
     rounds: Annotated[int | None, typer.Option(help="Timed calls of each peer. Default: 20.")] = None,
     format: Annotated[Format, typer.Option(help="csv and json contain all numbers in full precision.")] = "table",
-    out: Annotated[Path | None, typer.Option(help="New folder for report.html and results.json.")] = None,
+    out: Annotated[Path | None, typer.Option(help="New folder for report.html, results.json and figures.")] = None,
     device: Device = None,
     trust_code: TrustCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
@@ -64,8 +64,9 @@ def benchmark(
     from mixlab.benchmark.peers import parse_against
     from mixlab.benchmark.tables import flat_table, model_table, ratio_tables
     from mixlab.benchmark.training_plan import require_trainable
-    from mixlab.files import atomic_folder, write_json, write_text
+    from mixlab.files import atomic_folder
     from mixlab.measure.machine import describe, pick_device
+    from mixlab.report.result_folder import write_result_files
 
     peers = parse_against(against, train=train)
     task = "training" if train else "inference"
@@ -101,8 +102,7 @@ def benchmark(
         "results": [result.to_dict() for result in results],
     }
     with atomic_folder(folder) as temporary:
-        write_json(temporary / "results.json", record)
-        write_text(temporary / "report.html", benchmark_page(results, environment).html())
+        write_result_files(temporary, benchmark_page(results, environment), record)
     if format == "json":
         print(json.dumps(record["results"], indent=2, ensure_ascii=False, allow_nan=False))
     else:
@@ -119,9 +119,9 @@ def _benchmark_papers(format: Format, out: Path, device: str | None, *, quiet: b
     from mixlab.benchmark.paper_page import paper_page
     from mixlab.benchmark.paper_speeds import estimated_seconds, measure_models, measured_once, model_key, not_measured
     from mixlab.benchmark.paper_tables import agreement_table, block_table
-    from mixlab.files import write_json, write_text
     from mixlab.measure.machine import describe, pick_device
     from mixlab.report.numbers import duration
+    from mixlab.report.result_folder import write_result_files
     from mixlab.report.text import pluralize
     from mixlab.zoo.paper import paper_rows
 
@@ -139,8 +139,7 @@ def _benchmark_papers(format: Format, out: Path, device: str | None, *, quiet: b
     speeds = {model_key(counted): speed for counted, speed in measure_models(models, out / "models", picked, log)}
     result = combine(rows, speeds, describe(picked))
     record = {"kind": "papers", "date": date.today().isoformat(), "machine": result.environment} | result.to_dict()
-    write_json(out / "results.json", record)
-    write_text(out / "report.html", paper_page(result).html())
+    write_result_files(out, paper_page(result), record)
     if format == "json":
         print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
     else:

@@ -1,5 +1,6 @@
 """`mixlab compare`: compare models on your images or texts and recommend one."""
 
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -44,7 +45,7 @@ def compare(
     margin: Annotated[
         float | None, typer.Option(help="Points: recommend a model at most this far behind the best. Default: 1.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="New folder for report.html and results.json.")] = None,
+    out: Annotated[Path | None, typer.Option(help="New folder for report.html, results.json and figures.")] = None,
     jobs: Jobs = None,
     ray: Ray = None,
     trust_code: TrustCode = False,
@@ -55,17 +56,17 @@ def compare(
     Models are trained from scratch on small images, and for other tasks than classification. For larger images with one
     class each, heads are fitted on published weights.
     """
+    from mixlab.comparison import compare_page, pretrained_page
     from mixlab.comparison.compare import compare as compare_trained
-    from mixlab.comparison.compare_page import compare_page
     from mixlab.comparison.compare_pretrained import compare_pretrained, compares_pretrained, default_weights
     from mixlab.comparison.comparison_tables import tables
-    from mixlab.comparison.pretrained_page import pretrained_page
     from mixlab.comparison.pretrained_tables import pretrained_tables
     from mixlab.comparison.ranking import DEFAULT_MARGIN
     from mixlab.comparison.tasks.all import compared_task
     from mixlab.comparison.tasks.classification import IMAGES
     from mixlab.data.sources import open_dataset
-    from mixlab.files import atomic_folder, write_json, write_text
+    from mixlab.files import atomic_folder
+    from mixlab.report.result_folder import write_result_files
 
     compared = compared_task(task)
     names = None if models is None else list(split_names(models))
@@ -86,7 +87,8 @@ def compare(
         pretrained = compare_pretrained(
             names or default_weights(), dataset, folds, margin=margin, quiet=quiet, log=logger(quiet=quiet)
         )
-        result_tables, page, results = pretrained_tables(pretrained), pretrained_page(pretrained), pretrained.results()
+        result_tables, page = pretrained_tables(pretrained), pretrained_page.pretrained_page(pretrained)
+        results, repeated = pretrained.results(), pretrained_page.repeating_command(pretrained)
         sentences = [pretrained.conclusion, pretrained.detectable, pretrained.warning]
     else:
         settings = _settings(folds, training_options)
@@ -101,11 +103,19 @@ def compare(
                 quiet=quiet,
                 log=logger(quiet=quiet),
             )
-        result_tables, page, results = tables(trained), compare_page(trained), trained.results()
+        result_tables, page = tables(trained), compare_page.compare_page(trained)
+        results, repeated = trained.results(), compare_page.repeating_command(trained)
         sentences = [trained.conclusion, trained.detectable]
+    described = {
+        "title": page.title,
+        "command": repeated,
+        "date": date.today().isoformat(),
+        "summary": sentences[0],
+        "notes": sentences[1:],
+        "tables": [table.to_dict() for table in result_tables],
+    }
     with atomic_folder(folder) as temporary:
-        write_json(temporary / "results.json", results)
-        write_text(temporary / "report.html", page.html())
+        write_result_files(temporary, page, results | described)
     show(result_tables, "table")
     print("\n".join(sentences))
     print(f"\nReport: {folder / 'report.html'}")

@@ -46,7 +46,8 @@ class _Output:
         csv: Sequence[Table],
         notes: Sequence[str],
     ) -> None:
-        from mixlab.files import atomic_folder, write_json, write_text
+        from mixlab.files import atomic_folder
+        from mixlab.report.result_folder import write_result_files
 
         for note in notes:
             self.log(note)
@@ -59,8 +60,7 @@ class _Output:
                 show(tables, self.format)
         if self.out is not None:
             with atomic_folder(self.out) as temporary:
-                write_json(temporary / "results.json", results)
-                write_text(temporary / "report.html", page().html())
+                write_result_files(temporary, page(), results)
             self.log(f"Report: {self.out / 'report.html'}")
 
 
@@ -111,7 +111,7 @@ def evaluate(
     ] = None,
     windows: Windows = None,
     format: Annotated[Format, typer.Option(help="csv and json contain all numbers in full precision.")] = "table",
-    out: Annotated[Path | None, typer.Option(help="New folder for report.html and results.json.")] = None,
+    out: Annotated[Path | None, typer.Option(help="New folder for report.html, results.json and figures.")] = None,
     device: Device = None,
     speed: Speed = "auto",
     trust_code: TrustCode = False,

@@ -140,7 +140,7 @@ def _command(name: str) -> Callable[..., None]:
 
 _COMMON: dict[str, tuple[Any, Any]] = {
     "format": (Annotated[Format, typer.Option(help="Output format of the tables.")], "table"),
-    "out": (Annotated[Path | None, typer.Option(help="New folder for report.html and results.json.")], None),
+    "out": (Annotated[Path | None, typer.Option(help="New folder for report.html, results.json and figures.")], None),
     "quiet": (Annotated[bool, typer.Option("--quiet", help="Do not show progress.")], False),
 }
 _OF_TRAININGS: dict[str, tuple[Any, Any]] = {

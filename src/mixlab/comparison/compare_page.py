@@ -129,7 +129,7 @@ def _run_details(comparison: Comparison) -> Section:
     ]
     return Section(
         "Run details",
-        [*dataset.notes, KeyValues(facts), "To repeat the comparison:", Code(_command(comparison)), *recipes],
+        [*dataset.notes, KeyValues(facts), "To repeat the comparison:", Code(repeating_command(comparison)), *recipes],
     )
 
 
@@ -145,7 +145,8 @@ def _budget(comparison: Comparison) -> str:
     return f"{comparison.seeds} of each model, {length}{scaled}"
 
 
-def _command(comparison: Comparison) -> str:
+def repeating_command(comparison: Comparison) -> str:
+    """The command line that repeats the comparison."""
     settings = comparison.settings
     size = "x".join(map(str, settings.image_size)) if isinstance(settings.image_size, tuple) else settings.image_size
     return command(

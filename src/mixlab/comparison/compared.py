@@ -125,6 +125,7 @@ def results_json(
         "budget": budget,
         "commit": environment["commit"],
         "device": environment["device"],
+        "environment": dict(environment),
         "models": models,
         "baselines": {name: asdict(estimate) for name, estimate in recommendation.baselines.items()},
         "pairs": [pair.to_dict() for pair in ranking.pairs],

@@ -221,6 +221,8 @@ class Comparison:
             budget=asdict(self.settings),
             models={result.name: self._result(result) for result in self.model_results},
         )
+        results["training_seconds"] = [each.training_seconds for one in self.model_results for each in one.trained]
+        results["plans"] = {result.name: result.plan.to_dict() for result in self.model_results}
         if self.task is not CLASSIFICATION:
             results["task"] = self.task.name
         if self.tunings:

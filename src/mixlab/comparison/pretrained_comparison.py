@@ -211,7 +211,8 @@ class PretrainedComparison:
         models = {result.name: self._result(result) for result in self.model_results}
         common = results_json(self.dataset, self.recommendation, self.environment, budget=budget, models=models)
         learned = {"left_out": self.unseen.left_out, "near_copies": self.unseen.near_copies}
-        return common | {"data": common["data"] | learned, "warning": WARNING}
+        of_trainings = {"training_seconds": None, "plans": None}
+        return common | {"data": common["data"] | learned, **of_trainings, "warning": WARNING}
 
     def _result(self, result: PretrainedResult) -> dict[str, Any]:
         cross_validation, top1 = result.cross_validation, result.mean_score

@@ -137,13 +137,15 @@ def _run_details(comparison: PretrainedComparison) -> Section:
     digests = {
         result.name: f"SHA-256 of the tensors {result.backbone.weights.digest}" for result in comparison.model_results
     }
-    repeat = command(
-        data=dataset.name,
+    repeat = ["To repeat the comparison:", Code(repeating_command(comparison))]
+    return Section("Run details", [*notes, KeyValues(facts), KeyValues(digests), *repeat])
+
+
+def repeating_command(comparison: PretrainedComparison) -> str:
+    """The command line that repeats the comparison."""
+    return command(
+        data=comparison.dataset.name,
         models=",".join(comparison.names),
         folds=comparison.requested_folds,
         margin=f"{comparison.margin:g}",
-    )
-    return Section(
-        "Run details",
-        [*notes, KeyValues(facts), KeyValues(digests), "To repeat the comparison:", Code(repeat)],
     )

@@ -88,7 +88,7 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON-serializable values; `from_dict` is the inverse."""
-        values = asdict(self)
+        values = asdict(self) | {"rewrites": self.rewrites.to_dict()}
         return values | values.pop("mode")
 
     @classmethod

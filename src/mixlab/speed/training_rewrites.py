@@ -53,9 +53,14 @@ class TrainingRewrites:
     kernel_build: str | None = None
     depthwise: tuple[tuple[str, DepthwiseKernel], ...] = ()
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-serializable values; `from_dict` is the inverse."""
+        depthwise = [list(shape_and_kernel) for shape_and_kernel in self.depthwise]
+        return {"names": list(self.names), "kernel_build": self.kernel_build, "depthwise": depthwise}
+
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "TrainingRewrites":
-        """The inverse of `dataclasses.asdict`, also of what JSON makes of it."""
+        """The rewrites from `to_dict`'s values. Fields that older ones lack get their defaults."""
         depthwise = tuple((shape, kernel) for shape, kernel in stored.get("depthwise", ()))
         return cls(tuple(stored.get("names", ())), stored.get("kernel_build"), depthwise)
 

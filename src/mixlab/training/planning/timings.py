@@ -69,7 +69,7 @@ class Timings:
     def to_dict(self) -> dict[str, Any]:
         """The timings as JSON-serializable values; `from_dict` is the inverse."""
         modes = [
-            asdict(mode) | {"rewrites": asdict(self.rewrites.get(mode, TrainingRewrites())), "seconds": seconds}
+            asdict(mode) | {"rewrites": self.rewrites.get(mode, TrainingRewrites()).to_dict(), "seconds": seconds}
             for mode, seconds in self.seconds.items()
         ]
         compilation = self.compilation and asdict(self.compilation)
