@@ -1,6 +1,7 @@
 """The pages of docs/results are generated from the results.json beside them."""
 
 import json
+import re
 import runpy
 from pathlib import Path
 
@@ -32,6 +33,14 @@ def test_the_list_of_the_repository_has_all_results():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_result_of_the_repository_is_from_a_commit_without_changes(name):
     assert len(stored(RESULTS / name)["environment"]["commit"]) == 40
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_result_of_the_repository_names_no_folder_of_a_machine(name):
+    folder = RESULTS / name
+    headers = [file.read_bytes().split(b"\n")[1].decode() for file in folder.glob("correct/*.correct")]
+    for text in (json.dumps(stored(folder)), *headers):
+        assert re.findall(r'"/[^"]*|:/[^/"][^"]*', text) == []
 
 
 def test_a_page_has_the_command_the_claims_the_figures_and_what_was_trained(tmp_path):

@@ -103,7 +103,9 @@ def test_the_linear_probe_is_selected_on_a_quarter_of_the_few_images(result, pro
     for job in probes:
         sizes = {name: len(split) for name, split in job.dataset.splits.items()}
         assert sizes == {"train": 6, "validation": 2, "test": 6}
-    assert result.recipes[PROBE] == probes[0].recipe.to_dict()
+    recipe = probes[0].recipe.to_dict()
+    before = recipe["initialization"] | {"weights": f"arm:{PRETRAINED}"}
+    assert result.recipes[PROBE] == recipe | {"initialization": before}
 
 
 def test_finished_trainings_are_taken_from_the_store(result, jobs, laboratory, colours, monkeypatch):

@@ -39,7 +39,7 @@ from mixlab.runs.store import finished_run
 from mixlab.speed.inference import Inference
 from mixlab.stats.intervals import mean_interval
 from mixlab.studies.arms_result import Arm, ArmsResult
-from mixlab.studies.initial_weights import arm_before, data_of, started_job, with_stand_ins
+from mixlab.studies.initial_weights import arm_before, data_of, started_job, with_arm_before, with_stand_ins
 from mixlab.studies.methods import data_references, model_references, trainings_protocol, trainings_text
 from mixlab.studies.result import StudyResult
 from mixlab.training.job import Job
@@ -193,13 +193,14 @@ class TrainedArms:
     def result(self, *, title: str, command: str, settings: Any, claims: Sequence[Any], **fields: Any) -> ArmsResult:
         """The result with all arms, their recipes and plans. `fields` are further fields of `ArmsResult`."""
         firsts = {name: runs[0] for name, runs in self.runs.items()}
+        folders = {str(run.path): name for name, run in firsts.items()}
         architectures = [of_arm[0].job.architecture for of_arm in self.trainings.values()]
         models = [key for one in architectures for key in model_references(one)]
         concurrent = max(training.concurrent for of_arm in self.trainings.values() for training in of_arm)
         given: dict[str, Any] = {
             "arms": fields.pop("arms", None) or tuple(self.arm(name) for name in self.runs),
             "columns": (Column("macs", "MACs", "M", digits=1), Column("steps", "steps")),
-            "recipes": {name: run.recipe for name, run in firsts.items()},
+            "recipes": {name: with_arm_before(run.recipe, folders) for name, run in firsts.items()},
             "plans": _distinct_plans(firsts),
             "protocol": trainings_protocol(self.trainings, self.dataset),
             "references": (*models, *data_references(self.dataset.name)),

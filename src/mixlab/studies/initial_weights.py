@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -36,6 +37,16 @@ def arm_before(recipe: Recipe | LinearProbeRecipe) -> str | None:
     """The arm whose weights a recipe starts from."""
     weights = recipe.initialization.weights
     return weights.removeprefix(_PREFIX) if weights is not None and weights.startswith(_PREFIX) else None
+
+
+def with_arm_before(stored: Mapping[str, Any], arms: Mapping[str, str]) -> dict[str, Any]:
+    """A stored recipe with the name of the arm in place of the folder with its initial weights.
+
+    arms  arm of each folder
+    """
+    initialization = stored.get("initialization", {})
+    arm = arms.get(initialization.get("weights"))
+    return {**stored, **({} if arm is None else {"initialization": initialization | {"weights": weights_of(arm)}})}
 
 
 def data_of(arms: Mapping[str, Sequence[Recipe | LinearProbeRecipe]], dataset: Dataset) -> dict[str, Dataset]:
