@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,11 +82,13 @@ def evaluate(
         typer.Option(help="Compare with this model on the same images: like MODEL, or a file of --save. Repeatable."),
     ] = None,
     margin: Annotated[
-        float, typer.Option(help="Points: a smaller difference from --against is irrelevant in practice.")
-    ] = 1.0,
+        float | None,
+        typer.Option(help="Points: a smaller difference from --against is irrelevant in practice. Default: 1."),
+    ] = None,
     accuracy: Annotated[
-        float, typer.Option(help="Wanted accuracy in per cent of the answers above a confidence.")
-    ] = 99.0,
+        float | None,
+        typer.Option(help="Wanted accuracy in per cent of the answers above a confidence. Default: 99."),
+    ] = None,
     probe: Annotated[
         str | None,
         typer.Option(help="Evaluate the frozen features instead: fewshot:K, knn:K, ridge or logistic."),
@@ -123,9 +126,10 @@ def evaluate(
     from mixlab.evaluation.corruptions.corrupt import KINDS
     from mixlab.evaluation.logits_evaluation import evaluate_logits_file, is_logits_file
     from mixlab.evaluation.logits_file import SUFFIX
-    from mixlab.evaluation.methods import evaluate_methods
+    from mixlab.evaluation.methods import DEFAULT_MARGIN, evaluate_methods
     from mixlab.evaluation.methods_report import full_tables, methods_page, tables
     from mixlab.evaluation.model_evaluation import evaluate_model
+    from mixlab.evaluation.selective import DEFAULT_ACCURACY
     from mixlab.evaluation.views import Views
     from mixlab.speed.inference_plan import parse_speed
     from mixlab.weights.source import task_of
@@ -136,8 +140,8 @@ def evaluate(
     kind = "probe" if task == "classification" and probe is not None else task
     options: dict[str, object] = {
         "--against": against,
-        "--margin": margin != 1.0,
-        "--accuracy": accuracy != 99.0,
+        "--margin": margin is not None,
+        "--accuracy": accuracy is not None,
         "--probe": probe,
         "--crop": crop,
         "--tta": tta,
@@ -160,6 +164,8 @@ def evaluate(
         if len(data or []) > 1 or ("," in model and not Path(model).exists()):
             raise UserError("--save writes the answers of one run on one data set: give a single MODEL and --data.")
     output = _Output(format, out, logger(quiet=quiet))
+    margin = DEFAULT_MARGIN if margin is None else margin
+    wanted = DEFAULT_ACCURACY if accuracy is None else accuracy
     views, parsed_speed = Views(crop, tta, tta_below), parse_speed(speed)
     if kind == "segmentation":
         _evaluate_segmentation(model, data or [], windows, device, output, quiet=quiet)
@@ -177,11 +183,11 @@ def evaluate(
 
     def evaluate_one(source: str, name: str | None) -> "ModelEvaluation":
         if is_logits_file(source):
-            return evaluate_logits_file(source, name, wanted=accuracy)
+            return evaluate_logits_file(source, name, wanted=wanted)
         return evaluate_model(
             source,
             name,
-            wanted=accuracy,
+            wanted=wanted,
             views=views,
             real=real,
             device=device,
@@ -218,12 +224,14 @@ def _evaluate_probe(
     from mixlab.evaluation.probes.page import probe_page
     from mixlab.evaluation.probes.probe import parse_probe
     from mixlab.evaluation.probes.probe import probe as evaluate_probe
+    from mixlab.measure.machine import pick_device
 
     method = parse_probe(probe)
     if len(data) != 1:
         raise UserError("--probe needs one data set with training and test images: give it with --data.")
     result = evaluate_probe(model, open_dataset(data[0], quiet=quiet), method, device=device, quiet=quiet)
-    output.write(result.to_dict(), result.tables(), lambda: probe_page(result), csv=result.tables(), notes=())
+    page = partial(probe_page, result, pick_device(device))
+    output.write(result.to_dict(), result.tables(), page, csv=result.tables(), notes=())
 
 
 def _evaluate_multilabel(

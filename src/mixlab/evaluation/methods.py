@@ -23,6 +23,10 @@ Evaluate = Callable[[str, str | None], ModelEvaluation]
 """Evaluates a source on the data of a name, or on the images that a run held out."""
 
 
+DEFAULT_MARGIN = 1.0
+"""For equivalence, in percentage points."""
+
+
 @dataclass(frozen=True, eq=False)
 class Method:
     """One method on one data set.

@@ -1,5 +1,7 @@
 """The report of a probe."""
 
+import torch
+
 from mixlab.evaluation.probes.probe import ProbeResult
 from mixlab.measure import machine
 from mixlab.report.machine import machine_facts
@@ -8,9 +10,12 @@ from mixlab.report.table import Cell, Column, Table
 from mixlab.stats.intervals import proportion_interval
 
 
-def probe_page(result: ProbeResult) -> Page:
-    """The conclusion, the tables of the result, the penalties that were tried, and the accuracy of each class."""
-    environment = machine.describe(machine.pick_device())
+def probe_page(result: ProbeResult, device: torch.device) -> Page:
+    """The conclusion, the tables of the result, the penalties that were tried, and the accuracy of each class.
+
+    device  where the features were computed
+    """
+    environment = machine.describe(device)
     tables = [*result.tables(), *([_penalties(result)] if result.fitted[0].tried else []), _classes(result)]
     facts = {"Weights": result.source, "Data": result.data, "Probe": result.method.name}
     return Page(
