@@ -58,7 +58,7 @@ def page(folder: Path) -> str:
         result["summary"],
         f"```\n{result['command']}\n```",
         "\n".join(f"- {fact}: {value}" for fact, value in facts.items() if value),
-        *(_figure(name, figure) for figure in result["figures"]),
+        *(_figure(name, figure) for figure in result.get("figures", ())),
         *(render(Table.from_dict(table), "markdown").strip() for table in result["tables"]),
         *([f"**Methods.** {result['methods']}"] if "methods" in result else []),
         *result["notes"],

@@ -101,7 +101,8 @@ def test_top_5_is_given_for_more_than_5_classes(run, here):
 def test_the_csv_has_a_row_for_each_measure_and_for_each_measure_of_a_class(run, trained):
     rows = list(csv.DictReader(run("evaluate", trained, "--format", "csv").out.splitlines()))
     assert [(row["measure"], row["class"]) for row in rows] == [
-        *((measure, "") for measure in MEASURES),
+        *((measure, "") for measure in (*MEASURES[:-1], *(f"scaled_{measure}" for measure in MEASURES[:-1]))),
+        (MEASURES[-1], ""),
         *((measure, label) for label in ("cat", "dog") for measure in ("precision", "recall", "f1")),
     ]
     assert float(rows[0]["value_low"]) < float(rows[0]["value"]) or float(rows[0]["value"]) == 0
@@ -115,7 +116,7 @@ def test_the_markdown_has_every_table(run, trained):
 def test_out_contains_the_results_and_a_report(run, trained):
     ended = run("evaluate", trained, "--out", "evaluated")
     assert ended.status == 0
-    assert sorted(path.name for path in Path("evaluated").iterdir()) == ["report.html", "results.json"]
+    assert sorted(path.name for path in Path("evaluated").iterdir()) == ["figures", "report.html", "results.json"]
     results = json.loads(Path("evaluated/results.json").read_text())
     assert sum(images for _, _, images in results["confusion"]) == 8
     page = Path("evaluated/report.html").read_text()
@@ -129,3 +130,9 @@ def test_the_report_of_a_run_without_errors_says_so(run, pets):
     assert "100.0 [67.6, 100.0]" in ended.out  # top-1: all 8 images
     assert "Most frequent confusions" not in ended.out
     assert "0 of 8 images are wrong" in Path("evaluated/report.html").read_text()
+
+
+def test_the_current_folder_is_not_replaced_by_a_report(run, trained):
+    ended = run("evaluate", trained, "--out", ".", "--quiet")
+    assert (ended.status, ended.out) == (2, "")
+    assert "--out . is the current folder, which can't be replaced: give the name of a new folder." in ended.err

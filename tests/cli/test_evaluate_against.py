@@ -1,5 +1,6 @@
 """`mixlab evaluate --against`, `--save`, several runs and several data sets."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -7,6 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from mixlab.evaluation import corruption_evaluation, scorer
+from mixlab.evaluation.corruptions import corrupted_images
+from mixlab.evaluation.views import Views
 
 
 @pytest.fixture
@@ -104,10 +109,18 @@ def test_several_data_sets_have_ranks(run, trained, others):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--margin", "0"), "--margin 0 is not positive: give percentage points, for example 1."),
+        (("--margin", "0", "--against", "x"), "--margin 0 is not above 0 and below 100: give percentage points, for"),
+        (("--margin", "inf", "--against", "x"), "--margin inf is not above 0 and below 100: give percentage points"),
+        (("--margin", "2"), "--margin has no effect without --against: add it, or leave --margin out."),
         (("--accuracy", "100"), "--accuracy 100 is not possible: give per cent above 0 and below 100, for example 99."),
         (("--save", "file.txt"), "--save file.txt has no known format: give a file that ends in .correct."),
-        (("--save", "a.correct", "--data", "folder:pets", "--data", "digits"), "--save writes the answers of one run"),
+        (("--save", "a.correct", "--data", "folder:pets", "--data", "digits"), "--save is for one run on one data set"),
+        (("--save-logits", "a.parquet", "--data", "x", "--data", "y"), "--save-logits is for one run on one data set"),
+        (("--corruptions", "fog", "--data", "x", "--data", "y"), "--corruptions is for one run on one data set"),
+        (("--corruptions", "fog, smoke"), 'corruption "smoke" is unknown'),
+        (("--data", "folder:pets", "--data", "folder:pets"), "--data has folder:pets twice, and data sets must be"),
+        (("--against", "run,run"), "run,run has run twice, and runs of one method must be different ones: remove one"),
+        (("--against", "run,./run"), "run,./run has ./run twice"),
         (("--tta-below", "0.5"), "A confidence for test-time augmentation needs an augmentation: add --tta flip."),
         (("--tta", "flop"), 'test-time augmentation "flop" is unknown: it must be flip or flip-shift. Did you mean'),
         (("--tta", "flip", "--tta-below", "2"), "--tta-below 2 is out of range: give a confidence above 0, at most 1."),
@@ -130,6 +143,36 @@ def test_a_mistake_ends_in_its_sentence(run, trained, words, message):
     assert not Path("a.correct").exists()
 
 
+def test_the_csv_names_the_run_of_each_row_and_has_the_comparison(run, trained, others):
+    ended = run("evaluate", trained, "--against", others[0], "--format", "csv", "--quiet")
+    first, *compared = ended.out.split("\n\n")
+    rows = list(csv.DictReader(first.splitlines()))
+    assert {row["run"] for row in rows} == {"run", "other1"}
+    assert all(row["data"].endswith("pets") for row in rows)
+    assert any("run minus other1," in table for table in compared)
+
+
+def test_saved_answers_of_several_runs_are_one_method(run, trained, others):
+    for name in others[:2]:
+        assert run("evaluate", name, "--save", f"{name}.correct", "--quiet").status == 0
+    files = ",".join(f"{name}.correct" for name in others[:2])
+    by_file, by_run = (
+        json.loads(run("evaluate", trained, "--against", method, "--format", "json", "--quiet").out)["against"][0]
+        for method in (files, ",".join(others[:2]))
+    )
+    assert by_file["difference"] == by_run["difference"]
+    assert by_file["difference"]["seeds"] == [1, 2]
+
+
+def test_saved_answers_need_something_that_they_are_compared_with(run, trained):
+    assert run("evaluate", trained, "--save", "own.correct", "--quiet").status == 0
+    ended = run("evaluate", "own.correct")
+    assert (ended.status, ended.out) == (2, "")
+    assert "own.correct only says which answers are correct: give what it is compared with as --against." in ended.err
+    ended = run("evaluate", "own.correct", "--against", trained, "--crop", "resize")
+    assert "--crop has no effect with a file of --save: leave one of them out." in ended.err
+
+
 def test_a_probe_is_evaluated_on_the_features_of_the_run(run, trained, pets):
     ended = run("evaluate", trained, "--data", "folder:pets", "--probe", "knn:3", "--format", "json", "--quiet")
     assert ended.status == 0
@@ -146,15 +189,46 @@ def test_a_probe_has_a_report_with_every_class(run, trained, pets, probe):
     assert ("Penalties" in page, "Of the first draw" in page) == (probe == "ridge", probe == "fewshot:1")
 
 
-def test_corruptions_have_a_row_each(run, here):
-    train = ("train", "--data", "folder:large", "--model", "convmixer_nano", "--set", "steps=1", "--set", "speed=off")
+@pytest.fixture
+def large(run, here) -> Path:
+    """A run of one step on images that are large enough for corruptions."""
     for index in range(20):
         for label in ("cat", "dog"):
             pixels = np.random.default_rng(index).integers(0, 256, (32, 32, 3), dtype=np.uint8)
             Path("large", label).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels + (label == "dog")).save(Path("large", label, f"{index}.png"))
+    train = ("train", "--data", "folder:large", "--model", "convmixer_nano", "--set", "steps=1", "--set", "speed=off")
     assert run(*train, "--set", "image_size=32", "--quiet", "--out", "run").status == 0
-    ended = run("evaluate", "run", "--corruptions", "fog,contrast", "--out", "report", "--format", "json", "--quiet")
+    return Path("run")
+
+
+def test_corrupted_images_are_evaluated_with_the_chosen_views(run, large, monkeypatch):
+    prepare, given = corruption_evaluation.prepare_evaluation, []
+    monkeypatch.setattr(
+        corruption_evaluation,
+        "prepare_evaluation",
+        lambda source, data, **options: given.append(options["views"]) or prepare(source, data, **options),
+    )
+    options = ("--crop", "resize-crop", "--tta", "flip")
+    assert run("evaluate", large, "--corruptions", "contrast", *options, "--quiet").status == 0
+    assert given == [Views("resize-crop", "flip")]
+
+
+def test_stored_parts_of_one_corruption_are_not_those_of_another(run, large, monkeypatch):
+    monkeypatch.setattr(scorer, "images_per_part", lambda classes: 2)
+    monkeypatch.setattr(scorer.Scorer, "remove_parts", lambda scorer: None)  # as after an interruption
+    corrupt, kinds = corrupted_images.corrupt, []
+    monkeypatch.setattr(
+        corrupted_images, "corrupt", lambda image, kind, *more: kinds.append(kind) or corrupt(image, kind, *more)
+    )
+    for kind in ("contrast", "brightness", "contrast"):
+        assert run("evaluate", large, "--corruptions", kind, "--quiet").status == 0
+    assert set(kinds) == {"contrast", "brightness"}
+    assert kinds.count("contrast") == kinds.count("brightness") > 0
+
+
+def test_corruptions_have_a_row_each(run, large):
+    ended = run("evaluate", large, "--corruptions", "fog,contrast", "--out", "report", "--format", "json", "--quiet")
     assert (ended.status, ended.err) == (0, "")
     corrupted = json.loads(ended.out)["corruptions"]
     assert corrupted["execution"]["execution"] == "eager"

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from mixlab.evaluation.novelty import NoveltyDetector
 from mixlab.weights.load import build_with_weights, load_pretrained
@@ -241,3 +243,13 @@ def test_options_of_int8_and_speed_are_checked(run, trained, pets):
         2,
         'mixlab: --speed fast is not possible: give "auto", or "off" for eager execution in fp32.\n',
     )
+
+
+def test_weights_that_are_not_finite_predict_nothing(run, trained, pets):
+    weights = load_file(trained / "model.safetensors")
+    save_file({name: tensor * torch.nan for name, tensor in weights.items()}, trained / "model.safetensors")
+    for command in (("predict", "--format", "json"), ("explain", "--out", "explained")):
+        ended = run(*command[:1], trained, pets, *command[1:], "--quiet")
+        assert (ended.status, ended.out) == (2, "")
+        assert "are NaN or infinite, so nothing can be predicted: the weights are damaged, or the training" in ended.err
+    assert not Path("explained").exists()

@@ -82,7 +82,9 @@ def test_a_dry_run_writes_an_estimate(run, trained):
 def test_evaluation_has_intervals_for_the_whole_and_each_class(run, trained):
     ended = run("evaluate", trained, "--format", "json", "--out", "evaluated", "--quiet")
     results = json.loads(ended.out)
-    assert results == json.loads(Path("evaluated/results.json").read_text())
+    stored = json.loads(Path("evaluated/results.json").read_text())
+    assert [figure["title"] for figure in stored.pop("figures")] == ["From the worst to the best image"]
+    assert results == stored
     for key in ("miou", "pixel_accuracy"):
         assert 0 <= results[key]["value"] <= 100
     assert results["boundary_f1"] is None  # ignored pixels are between the classes
@@ -169,3 +171,35 @@ def test_another_training_starts_from_the_network_below_the_decoder(run, trained
     assert names
     for name in names:
         np.testing.assert_allclose(first[name].numpy(), second[name].numpy(), atol=1e-5)
+
+
+def test_masks_of_equal_names_are_all_written(run, trained):
+    for name in ("a/x.png", "b/x.png", "c/x-2.png"):
+        Path(name).parent.mkdir()
+        shutil.copy(next(Path("shapes").rglob("*.png")), name)
+    assert run("predict", trained, "a/x.png", "b/x.png", "c/x-2.png", "--out", "predicted", "--quiet").status == 0
+    assert len(list(Path("predicted/masks").iterdir())) == 3
+
+
+def test_nothing_is_written_if_no_image_can_be_read(run, trained):
+    Path("bad.png").write_bytes(b"\x89PNG")
+    ended = run("predict", trained, "bad.png", "--out", "predicted", "--quiet")
+    assert ended.status == 2 and "bad.png" in ended.err
+    assert not Path("predicted").exists()
+
+
+def test_weights_that_are_not_finite_predict_no_mask(run, trained):
+    content = bytearray((trained / "model.safetensors").read_bytes())
+    first = 8 + int.from_bytes(content[:8], "little")
+    content[first:] = b"\xff" * (len(content) - first)  # NaN
+    (trained / "model.safetensors").write_bytes(content)
+    ended = run("predict", trained, "shapes", "--out", "predicted", "--quiet")
+    assert (ended.status, ended.out) == (2, "")
+    assert "are NaN or infinite, so nothing can be predicted" in ended.err
+    assert not Path("predicted").exists()
+
+
+def test_verify_shows_the_means_over_places(run, trained):
+    ended = run("inspect", trained, "--verify", "--format", "markdown")
+    assert ended.status == 0, ended.err
+    assert "largest logits of the reference image" in ended.out

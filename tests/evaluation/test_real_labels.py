@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from mixlab.data.readers.imagenet_classes import imagenet_synsets
 from mixlab.errors import UserError
-from mixlab.evaluation.real_labels import read_real_labels, real_accuracy, real_correct
+from mixlab.evaluation.real_labels import imagenet_indices, read_real_labels, real_accuracy, real_correct
 
 LABELS = [frozenset[int]()] * 50_000
 LABELS[0], LABELS[292], LABELS[49_999] = frozenset({3}), frozenset({7, 900}), frozenset({0})
@@ -107,3 +108,16 @@ def test_the_accuracy_is_that_of_timm(published):
     ours = real_accuracy(names(*numbers.tolist()), predictions.numpy(), labels)
     assert ours.value == pytest.approx(theirs.get_accuracy(k=1), abs=1e-9)
     assert 50 < ours.value < 60
+
+
+def test_classes_are_found_by_their_synsets():
+    synsets = imagenet_synsets()
+    assert imagenet_indices([synsets[500], synsets[3]]).tolist() == [500, 3]
+    assert imagenet_indices(synsets).tolist() == list(range(1000))
+    assert imagenet_indices([f"class {index}" for index in range(1000)]).tolist() == list(range(1000))
+
+
+@pytest.mark.parametrize("classes", [["cat", "dog"], [*imagenet_synsets()[:5], "cat"]])
+def test_classes_that_are_not_those_of_imagenet_are_refused(classes):
+    with pytest.raises(UserError, match='and "cat" is not the name of one of them: evaluate a model whose classes are'):
+        imagenet_indices(classes)

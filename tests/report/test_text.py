@@ -1,6 +1,6 @@
 """Counts and lists as text."""
 
-from mixlab.report.text import join_words, pluralize
+from mixlab.report.text import distinct, join_words, pluralize
 
 
 def test_names_are_joined_with_commas_and_and():
@@ -12,3 +12,7 @@ def test_names_are_joined_with_commas_and_and():
 
 def test_the_plural_depends_on_the_number():
     assert (pluralize(1, "seed"), pluralize(1_200, "seed")) == ("1 seed", "1,200 seeds")
+
+
+def test_distinct_names_get_the_next_free_number():
+    assert distinct(["x", "x", "x-2", "y", "x"]) == ["x", "x-2", "x-2-2", "y", "x-3"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mixlab.cli.options import DATA, Device, Speed, TrustCode, Windows, require_alone
+from mixlab.cli.options import DATA, Device, Speed, TrustCode, Windows, require_alone, split_names
 from mixlab.cli.output import logger, require_empty_folder, require_new_file, show
 from mixlab.errors import UserError
 from mixlab.report.progress import Log
@@ -26,8 +26,10 @@ _OPTIONS = {
     "text": ("a model that reads texts", set[str]()),
     "multilabel": ("a multilabel model", {"--crop"}),
     "probe": ("--probe", {"--probe"}),
+    "logits": ("saved logits", {"--against", "--margin", "--accuracy", "--save"}),
+    "correctness": ("a file of --save", {"--against", "--margin"}),
 }
-"""What is evaluated in another way than the classes of images, and which of the options it has."""
+"""What is evaluated in another way than a classifier, and which of the options have an effect on it."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class _Output:
         tables: Sequence[Table],
         page: "Callable[[], Page]",
         *,
-        csv: Sequence[Table],
         notes: Sequence[str],
+        csv: Sequence[Table] | None = None,
     ) -> None:
         from mixlab.files import atomic_folder
         from mixlab.report.result_folder import write_result_files
@@ -56,7 +58,7 @@ class _Output:
             case "json":
                 print(json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False))
             case "csv":
-                show(csv, self.format)
+                show(tables if csv is None else csv, self.format)
             case _:
                 show(tables, self.format)
         if self.out is not None:
@@ -121,12 +123,12 @@ def evaluate(
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
 ) -> None:
     """Evaluate a model on images that it was not trained on: accuracy, confidences, every class, errors."""
-    from mixlab.evaluation.correctness import write_correctness
+    from mixlab.evaluation.correctness import is_correctness_file, write_correctness
     from mixlab.evaluation.corruption_evaluation import evaluate_corruptions
-    from mixlab.evaluation.corruptions.corrupt import KINDS
+    from mixlab.evaluation.corruptions.corrupt import KINDS, SEVERITIES, check_corruption
     from mixlab.evaluation.logits_evaluation import evaluate_logits_file, is_logits_file
     from mixlab.evaluation.logits_file import SUFFIX
-    from mixlab.evaluation.methods import DEFAULT_MARGIN, evaluate_methods
+    from mixlab.evaluation.methods import DEFAULT_MARGIN, evaluate_methods, sources_of
     from mixlab.evaluation.methods_report import full_tables, methods_page, tables
     from mixlab.evaluation.model_evaluation import evaluate_model
     from mixlab.evaluation.selective import DEFAULT_ACCURACY
@@ -137,7 +139,14 @@ def evaluate(
     if out is not None:
         require_empty_folder(out)
     task = task_of(model)
-    kind = "probe" if task == "classification" and probe is not None else task
+    if task != "classification":
+        kind = task
+    elif probe is not None:
+        kind = "probe"
+    elif is_logits_file(model):
+        kind = "logits"
+    else:
+        kind = "correctness" if is_correctness_file(Path(model)) else task
     options: dict[str, object] = {
         "--against": against,
         "--margin": margin is not None,
@@ -157,12 +166,20 @@ def evaluate(
         require_alone(name, {option: given for option, given in options.items() if option not in effective})
     else:
         require_alone("a model without masks", {"--windows": windows is not None})
+    if kind == "correctness" and not against:
+        raise UserError(f"{model} only says which answers are correct: give what it is compared with as --against.")
+    if margin is not None and not against:
+        raise UserError("--margin has no effect without --against: add it, or leave --margin out.")
+    for option in ("--save", "--save-logits", "--corruptions"):
+        if options[option] is not None and (len(data or []) > 1 or len(sources_of(model)) > 1):
+            raise UserError(f"{option} is for one run on one data set: give a single MODEL and --data.")
     if save_logits is not None:
         require_new_file(save_logits, "--save-logits", SUFFIX)
     if save is not None:
         require_new_file(save, "--save", ".correct")
-        if len(data or []) > 1 or ("," in model and not Path(model).exists()):
-            raise UserError("--save writes the answers of one run on one data set: give a single MODEL and --data.")
+    kinds = KINDS if corruptions == "all" else split_names(corruptions or "")
+    for name in kinds:
+        check_corruption(name, SEVERITIES[0])
     output = _Output(format, out, logger(quiet=quiet))
     margin = DEFAULT_MARGIN if margin is None else margin
     wanted = DEFAULT_ACCURACY if accuracy is None else accuracy
@@ -177,7 +194,7 @@ def evaluate(
         _evaluate_multilabel(model, data or [], views, device, parsed_speed, output, quiet=quiet)
         return
     if probe is not None:
-        _evaluate_probe(model, data or [], probe, device, output, quiet=quiet)
+        _evaluate_probe(model, data or [], probe, device, parsed_speed, output, quiet=quiet)
         return
     log = output.log
 
@@ -199,10 +216,16 @@ def evaluate(
 
     result = evaluate_methods(model, against or [], data or [None], margin=margin, evaluate=evaluate_one)
     corrupted = None
-    if corruptions is not None:
-        kinds = KINDS if corruptions == "all" else corruptions.split(",")
+    if kinds:
         corrupted = evaluate_corruptions(
-            model, data[0] if data else None, kinds, device=device, speed=parsed_speed, log=log, quiet=quiet
+            model,
+            data[0] if data else None,
+            kinds,
+            views=views,
+            device=device,
+            speed=parsed_speed,
+            log=log,
+            quiet=quiet,
         )
     if save is not None:
         write_correctness(save, result.sets[0][0].predictions)
@@ -218,7 +241,14 @@ def evaluate(
 
 
 def _evaluate_probe(
-    model: str, data: list[str], probe: str, device: str | None, output: _Output, *, quiet: bool
+    model: str,
+    data: list[str],
+    probe: str,
+    device: str | None,
+    speed: "InferenceSpeed",
+    output: _Output,
+    *,
+    quiet: bool,
 ) -> None:
     from mixlab.data.sources import open_dataset
     from mixlab.evaluation.probes.page import probe_page
@@ -229,9 +259,10 @@ def _evaluate_probe(
     method = parse_probe(probe)
     if len(data) != 1:
         raise UserError("--probe needs one data set with training and test images: give it with --data.")
-    result = evaluate_probe(model, open_dataset(data[0], quiet=quiet), method, device=device, quiet=quiet)
+    dataset = open_dataset(data[0], quiet=quiet)
+    result = evaluate_probe(model, dataset, method, device=device, speed=speed, quiet=quiet)
     page = partial(probe_page, result, pick_device(device))
-    output.write(result.to_dict(), result.tables(), page, csv=result.tables(), notes=())
+    output.write(result.to_dict(), result.tables(), page, notes=())
 
 
 def _evaluate_multilabel(
@@ -249,7 +280,7 @@ def _evaluate_multilabel(
     single = _single_data_set(data, "A multilabel model")
     result = evaluate_multilabel(model, single, views=views, device=device, speed=speed, log=output.log, quiet=quiet)
     notes = result.subject.notes
-    output.write(result.results(), result.tables(), result.page, csv=[result.label_table()], notes=notes)
+    output.write(result.results(), result.tables(), result.page, notes=notes)
 
 
 def _evaluate_texts(model: str, data: list[str], device: str | None, output: _Output, *, quiet: bool) -> None:
@@ -258,7 +289,7 @@ def _evaluate_texts(model: str, data: list[str], device: str | None, output: _Ou
     single = _single_data_set(data, "A model that reads texts")
     result = evaluate_texts(model, single, device=device, quiet=quiet)
     notes = result.subject.notes
-    output.write(result.results(), result.tables(), result.page, csv=[result.class_table()], notes=notes)
+    output.write(result.results(), result.tables(), result.page, notes=notes)
 
 
 def _evaluate_segmentation(
@@ -269,7 +300,7 @@ def _evaluate_segmentation(
     single = _single_data_set(data, "A segmentation")
     result = evaluate_segmentation(model, single, overlap=windows, device=device, quiet=quiet)
     notes = result.subject.notes
-    output.write(result.results(), result.tables(), result.page, csv=[result.class_table()], notes=notes)
+    output.write(result.results(), result.tables(), result.page, notes=notes)
 
 
 def _single_data_set(data: list[str], what: str) -> str | None:

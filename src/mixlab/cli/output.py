@@ -23,7 +23,9 @@ def output_folder(out: Path | None, verb: str, data: str) -> Path:
 
 
 def require_empty_folder(out: Path) -> None:
-    """Raises UserError if `out` is a file or a folder with files, or can't be written."""
+    """Raises UserError if `out` is a file, the current folder or a folder with files, or can't be written."""
+    if out.resolve() == Path.cwd():
+        raise UserError(f"--out {out} is the current folder, which can't be replaced: give the name of a new folder.")
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UserError(
             f"--out {out} already exists, and existing files are never overwritten: give a new or empty folder."

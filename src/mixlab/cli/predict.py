@@ -134,16 +134,16 @@ def _predict_masks(
         for mask in predictor.write(files, temporary, lambda error: print(f"mixlab: {error}", file=sys.stderr)):
             masks += [mask] if mask else []
             advance(1)
+        if not masks:
+            raise typer.Exit(2)
         table = predictor.table(masks)
         write_shares(temporary, table)
-        if masks:
-            page = mask_page(model, predictor.classes, masks, table)
-            write_text(temporary / "report.html", page.html())
-    if masks:
-        show([table], format)
+        page = mask_page(model, predictor.classes, masks, table)
+        write_text(temporary / "report.html", page.html())
+    show([table], format)
     log(f"{pluralize(len(masks), 'mask')}: {out}")
     if len(masks) < len(files):
-        raise typer.Exit(1 if masks else 2)
+        raise typer.Exit(1)
 
 
 def _write(table: Table, format: Format, out: Path | None, log: Log) -> None:

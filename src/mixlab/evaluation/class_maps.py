@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from mixlab.data.preprocess import RESAMPLING, Preprocess
 from mixlab.errors import UserError
+from mixlab.evaluation.evaluate import require_finite
 from mixlab.speed.inference import Inference
 
 Pixels = UInt8[np.ndarray, "row column 3"]
@@ -68,6 +69,7 @@ class ClassMapper:
 
     def _softmax(self, images: UInt8[Tensor, "window 3 row column"]) -> Float[Tensor, "window class row column"]:
         (logits,) = self._inference(self._preprocess.finished(images.to(self._inference.device)))
+        require_finite(logits)
         return logits.softmax(dim=1)
 
 

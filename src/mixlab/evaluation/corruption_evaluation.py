@@ -12,6 +12,7 @@ from mixlab.evaluation.corruptions.corrupt import KINDS, SEVERITIES, check_corru
 from mixlab.evaluation.corruptions.corrupted_images import corrupted, without_resizing
 from mixlab.evaluation.prepare import prepare_evaluation
 from mixlab.evaluation.scorer import Scorer
+from mixlab.evaluation.views import Views
 from mixlab.report.progress import Log
 from mixlab.report.table import Cell, Column, Table
 from mixlab.speed.inference_plan import InferencePlan, Speed
@@ -100,6 +101,7 @@ def evaluate_corruptions(
     kinds: Sequence[str] = KINDS,
     severities: Sequence[int] = SEVERITIES,
     *,
+    views: Views | None = None,
     device: str | None = None,
     speed: Speed = "off",
     log: Log | None = None,
@@ -112,13 +114,14 @@ def evaluate_corruptions(
     source, data  as for `mixlab.evaluation.model_evaluation.evaluate_model`, with its errors
     kinds         of the corruptions, names of `mixlab.evaluation.corruptions.corrupt.KINDS`
     severities    from 1 to 5
+    views         the crop and the test-time augmentation; None: those of the weights
     speed         "auto", or "off" for eager execution in fp32
     log           called with a line about the plan that was selected
     """
     for kind in kinds:
         for severity in severities:
             check_corruption(kind, severity)
-    prepared = prepare_evaluation(source, data, device=device, quiet=quiet)
+    prepared = prepare_evaluation(source, data, views=views, device=device, quiet=quiet)
     test, preprocess = prepared.dataset.splits["test"], prepared.image_preprocess
     require_no_sounds(preprocess, source, "be evaluated on corrupted images")
     resized = replace(prepared, preprocess=without_resizing(preprocess))
@@ -126,7 +129,8 @@ def evaluate_corruptions(
 
     def correct(kind: str, severity: int) -> Bool[np.ndarray, " image"]:
         split = corrupted(test, preprocess, kind, severity)
-        scorer = Scorer(resized, replace(prepared.dataset, splits={"test": split}), inference, with_logits=False)
+        dataset, change = replace(prepared.dataset, splits={"test": split}), {"kind": kind, "severity": severity}
+        scorer = Scorer(resized, dataset, inference, with_logits=False, change=change)
         evaluation = scorer("test").evaluation
         scorer.remove_parts()
         return evaluation.correct

@@ -84,8 +84,7 @@ def _open_variant(source: str, data: str, classes: tuple[str, ...]) -> Evaluatio
     """A test set for models of ImageNet, which is evaluated with the logits of its own classes only."""
     dataset, card = open_as_provided(data), find_card(source)
     columns = class_columns(dataset.classes, (synsets(card.labels) if card else ()) or classes)
-    named = replace(dataset, classes=tuple(classes[column] for column in columns))
-    return EvaluationData(named, f"a test set with {len(columns):,} classes of ImageNet", columns)
+    return EvaluationData(dataset, f"a test set with {len(columns):,} classes of ImageNet", columns)
 
 
 def _open_by_class_names(source: str, data: str, classes: tuple[str, ...], kinds: Mapping[str, Kind]) -> Dataset:

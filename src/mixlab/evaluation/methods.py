@@ -104,32 +104,53 @@ def evaluate_methods(
 ) -> MethodsEvaluation:
     """Evaluate a method, and others on the same images.
 
-    first, against  each a source, several runs of one method separated by commas, or a file of correctness
+    first, against  each a source or a file of correctness, or several of them for runs of one method, with commas
     data            names of data sets; None: the images that the runs held out
     margin          for equivalence, in percentage points
     evaluate        for one source and one data set
 
-    Raises UserError if methods were evaluated on different images, or if runs of one method are of different models.
+    Raises UserError if methods were evaluated on different images, if runs of one method are of different models, or
+    if a run or a data set is given twice.
     """
-    if not margin > 0:
-        raise UserError(f"--margin {margin:g} is not positive: give percentage points, for example 1.")
+    if not 0 < margin < 100:
+        raise UserError(f"--margin {margin:g} is not above 0 and below 100: give percentage points, for example 1.")
+    _require_different([name for name in data if name is not None], "--data", "data sets")
+    for text in (first, *against):
+        _require_different(sources_of(text), text, "runs of one method")
     sets = tuple(tuple(_evaluate_method(text, name, evaluate) for text in (first, *against)) for name in data)
     return MethodsEvaluation(tuple(map(_with_different_names, sets)), margin)
 
 
+def sources_of(text: str) -> list[str]:
+    """The sources of one method: its runs, separated by commas, unless a file or folder has this name."""
+    return [text] if Path(text).expanduser().exists() else text.split(",")
+
+
+def _require_different(sources: Sequence[str], where: str, what: str) -> None:
+    """Raises UserError if a source is given twice, also by different paths."""
+    first: dict[Path, str] = {}
+    for source in sources:
+        resolved = Path(source).expanduser().resolve()
+        if resolved in first:
+            raise UserError(f"{where} has {source} twice, and {what} must be different ones: remove one of them.")
+        first[resolved] = source
+
+
 def _evaluate_method(text: str, data: str | None, evaluate: Evaluate) -> Method:
-    if is_correctness_file(Path(text)):
-        return Method(text, (), read_correctness(Path(text)))
-    sources = [text] if Path(text).exists() else text.split(",")
-    evaluations = tuple(evaluate(source, data) for source in sources)
-    models = sorted({one.model for one in evaluations})
-    if len(models) > 1 and len(sources) > 1 and all(one.run for one in evaluations):
+    sources = sources_of(text)
+    found = [
+        read_correctness(Path(source)) if is_correctness_file(Path(source)) else evaluate(source, data)
+        for source in sources
+    ]
+    evaluations = tuple(one for one in found if isinstance(one, ModelEvaluation))
+    runs = [predictions_of(one) if isinstance(one, ModelEvaluation) else one for one in found]
+    models = sorted({one.model for one in runs})
+    if len(models) > 1 and all(isinstance(one, ModelEvaluation) and one.run for one in found):
         raise UserError(
             f"{text} are runs of different models, {join_words(models)}: the runs of one method differ only in their "
             "seed. Compare models with --against."
         )
-    name = models[0] if len(sources) > 1 else evaluations[0].model
-    return Method(text, evaluations, stack_runs(name, [predictions_of(one) for one in evaluations]))
+    return Method(text, evaluations, stack_runs(models[0], runs))
 
 
 def _with_different_names(methods: tuple[Method, ...]) -> tuple[Method, ...]:

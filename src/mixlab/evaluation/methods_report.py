@@ -32,8 +32,19 @@ def tables(result: MethodsEvaluation) -> list[Table]:
 
 
 def full_tables(result: MethodsEvaluation) -> list[Table]:
-    """The machine-readable table of each evaluated run."""
-    return [full_table(one) for methods in result.sets for method in methods for one in method.evaluations]
+    """The machine-readable tables: of all evaluated runs, and of the comparisons.
+
+    With several runs or data sets, each row names its own.
+    """
+    evaluations = [one for methods in result.sets for method in methods for one in method.evaluations]
+    compared = [table for comparison in result.comparisons for table in comparison_tables(comparison)]
+    over_sets = [result.over_sets.table(result.noun)] if result.over_sets else []
+    if len(evaluations) < 2:
+        return [*map(full_table, evaluations), *compared, *over_sets]
+    each = [(one, full_table(one)) for one in evaluations]
+    rows = [{"run": one.source, "data": one.data, **row} for one, table in each for row in table.rows]
+    columns = [Column("run", "run"), Column("data", "data"), *each[0][1].columns]
+    return [Table("Evaluations", columns, rows), *compared, *over_sets]
 
 
 def runs_table(method: Method) -> Table:
@@ -64,7 +75,8 @@ def runs_table(method: Method) -> Table:
         ),
     ]
     samples = f"Evaluated on: {first.evaluated}, {first.samples}."
-    return Table(f"{method.predictions.model} on {first.data}", columns, rows, [samples, *notes])
+    views = [f"{name}: {value}." for name, value in first.views.facts.items()]
+    return Table(f"{method.predictions.model} on {first.data}", columns, rows, [samples, *views, *notes])
 
 
 def _mean(method: Method, metric: Metric) -> Estimate:

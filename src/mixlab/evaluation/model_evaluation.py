@@ -22,7 +22,7 @@ from mixlab.evaluation.evaluation import Evaluation
 from mixlab.evaluation.logits_file import LogitsHeader, require_pyarrow, write_logits
 from mixlab.evaluation.metrics import Metric, balanced_accuracy, by_class, summary
 from mixlab.evaluation.prepare import prepare_evaluation
-from mixlab.evaluation.real_labels import read_real_labels, real_accuracy
+from mixlab.evaluation.real_labels import imagenet_indices, read_real_labels, real_accuracy
 from mixlab.evaluation.scorer import Scorer
 from mixlab.evaluation.selective import DEFAULT_ACCURACY, TrustedAnswers, trusted_answers
 from mixlab.evaluation.views import Views
@@ -238,6 +238,7 @@ def evaluate_model(
     prepared = prepare_evaluation(source, data, views=views, device=device, fields=fields, quiet=quiet)
     require_classification(prepared.task, source, "be evaluated this way")
     dataset = prepared.dataset
+    indices = None if real_labels is None else imagenet_indices(dataset.classes)
     with_logits = save_logits is not None
     images = sum(len(split) for name, split in dataset.splits.items() if name != "train")
     inference = prepared.inference(images, "off" if with_logits else speed, log)
@@ -259,7 +260,11 @@ def evaluate_model(
         names=test.split.names,
         evaluation=test.evaluation,
         calibrated=calibrated,
-        real=None if real_labels is None else real_accuracy(test.split.names, test.evaluation.predictions, real_labels),
+        real=(
+            None
+            if real_labels is None or indices is None
+            else real_accuracy(test.split.names, indices[test.evaluation.predictions], real_labels)
+        ),
         left_out=prepared.unseen.left_out,
         near_copies=prepared.unseen.near_copies,
         notes=(*dataset.notes, *prepared.unseen.notes, *unreadable),

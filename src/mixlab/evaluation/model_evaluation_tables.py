@@ -120,10 +120,20 @@ def confusion_tables(evaluated: ModelEvaluation) -> list[Table]:
 
 
 def full_table(evaluated: ModelEvaluation) -> Table:
-    """The machine-readable table: one row for each metric of the model, then for each metric of each class."""
+    """The machine-readable table: one row for each metric of the model, then for each metric of each class.
+
+    Metrics with the temperature are called "scaled_", followed by the name of the metric.
+    """
     rows: list[dict[str, Cell]] = [
         {"measure": metric.key, "class": None, "value": estimate} for metric, estimate in evaluated.summary.items()
     ]
+    if evaluated.real is not None:
+        rows.append({"measure": "real", "class": None, "value": evaluated.real})
+    if evaluated.calibrated is not None:
+        scaled = summary(evaluated.calibrated.evaluation)
+        rows += [
+            {"measure": f"scaled_{metric.key}", "class": None, "value": estimate} for metric, estimate in scaled.items()
+        ]
     rows.append({"measure": "majority_class", "class": None, "value": evaluated.majority})
     for row in class_table(evaluated).rows:
         rows += [

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mixlab.data.batches import EvalBatches
+from mixlab.errors import UserError
 from mixlab.evaluation.evaluate import BATCH
 from mixlab.evaluation.multilabel_metrics import METRICS, MultilabelScores
 from mixlab.evaluation.multilabel_scoring import label_probabilities
@@ -125,10 +126,17 @@ def evaluate_multilabel(
     The arguments are those of `mixlab.evaluation.model_evaluation.evaluate_model`. Images that the weights have learned
     from are left out. The thresholds are those of the run, and not fitted to the evaluated images.
 
-    Raises UserError if no images are left, if the data can't be read, or if they have labels that the model lacks.
+    Raises UserError if no images are left, if none of them has a label, if the data can't be read, or if they have
+    labels that the model lacks.
     """
     prepared = prepare_evaluation(source, data, views=views, device=device, quiet=quiet)
     split = prepared.dataset.splits["test"]
+    if not split.labels.any():
+        noun = prepared.dataset.noun
+        raise UserError(
+            f"None of the {len(split):,} evaluated {noun}s of {prepared.dataset.name} has a label, so there is nothing "
+            f"to find: give {noun}s of which some have labels."
+        )
     inference = prepared.inference(len(split), speed, log)
     recipe = prepared.run.recipe if prepared.run else {"workers": 0, "max_unreadable": 0}
     batches = EvalBatches(

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Int64
 
+from mixlab.data.readers.imagenet_classes import imagenet_synsets
 from mixlab.errors import UserError
 from mixlab.files import read_reason
 from mixlab.stats.estimate import Estimate
@@ -50,6 +51,24 @@ def read_real_labels(file: Path) -> RealLabels:
 
 
 _WAY_OUT = "give real.json of https://github.com/google-research/reassessed-imagenet."
+
+
+def imagenet_indices(classes: Sequence[str]) -> Int64[np.ndarray, " class"]:
+    """The index in ImageNet-1k of each class of a data set.
+
+    Classes that are named by synsets are found by name; 1,000 others are taken to be in the order of ImageNet-1k.
+    Raises UserError for a class that ImageNet-1k lacks.
+    """
+    index_of = {synset: index for index, synset in enumerate(imagenet_synsets())}
+    missing = [name for name in classes if name not in index_of]
+    if not missing:
+        return np.array([index_of[name] for name in classes], dtype=np.int64)
+    if len(missing) == len(classes) == CLASSES:
+        return np.arange(CLASSES)
+    raise UserError(
+        f'ReaL has the {CLASSES:,} classes of ImageNet-1k, and "{missing[0]}" is not the name of one of them: evaluate '
+        "a model whose classes are synsets, such as n01440764."
+    )
 
 
 def real_correct(

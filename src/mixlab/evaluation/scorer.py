@@ -1,9 +1,10 @@
 """Evaluates one model on the splits of a dataset; an interrupted evaluation goes on where it stopped."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,11 +22,13 @@ class Scorer:
     """Evaluates the splits of `dataset`.
 
     Splits of more than about 10,000 images are evaluated in parts, which are stored until `remove_parts`. A part is
-    used again if the model, the preprocessing, the images, the kind of device and `inference.speed` are the same.
+    used again if the model, the preprocessing, the images and their change, the kind of
+    device and `inference.speed` are the same.
 
     dataset      that of `prepared`, or one with changed images
     inference    that of `prepared`
     with_logits  store the logits of every split, for `rows`
+    change       how the images of `dataset` were changed, as JSON-serializable values; None: not at all
     """
 
     def __init__(
@@ -35,7 +38,9 @@ class Scorer:
         inference: Inference,
         *,
         with_logits: bool,
+        change: Mapping[str, Any] | None = None,
     ):
+        self._change = change
         self._prepared, self._dataset, self._with_logits = prepared, dataset, with_logits
         self._inference = inference
         self._classes = prepared.dataset.classes
@@ -82,6 +87,7 @@ class Scorer:
             "classes": self._classes,
             "preprocess": self._prepared.preprocess.to_dict(),
             "data": self._dataset.listing_digest,
+            "change": self._change,
             "device": self._prepared.device.type,
             "speed": self._inference.speed,
             "torch": torch.__version__,

@@ -1,6 +1,7 @@
 """Above which confidence can the answers be trusted? The threshold is set on validation images, verified on test."""
 
 from dataclasses import dataclass
+from math import ceil, log10
 
 from mixlab.evaluation.evaluation import Evaluation
 from mixlab.report.numbers import number
@@ -30,7 +31,7 @@ class TrustedAnswers:
 
     def conclusion(self, noun: str) -> str:
         """One sentence for the report, with "image" or "sound" for `noun`."""
-        wanted = f"{number(self.wanted, 1)} %"
+        wanted = f"{self.wanted:g} %"
         if self.threshold is None:
             needed = images_needed(self.wanted, self.validation)
             reason = (
@@ -41,7 +42,7 @@ class TrustedAnswers:
             )
             return f"No confidence guarantees an accuracy of {wanted}: {reason}."
         guaranteed = (
-            f"With a confidence of at least {number(100 * self.threshold.confidence, 1)} %, an accuracy of {wanted} is "
+            f"With a confidence of at least {_confidence(self.threshold.confidence)} %, an accuracy of {wanted} is "
             f"guaranteed with a probability of 95 %, from {self.validation:,} validation {noun}s"
         )
         if self.accuracy is None or self.coverage is None:
@@ -61,3 +62,9 @@ def trusted_answers(validation: Evaluation, test: Evaluation, wanted: float) -> 
         coverage = proportion_interval(len(answered), len(test))
         accuracy = proportion_interval(int(answered.sum()), len(answered)) if len(answered) else None
     return TrustedAnswers(wanted, threshold, len(validation), accuracy, coverage)
+
+
+def _confidence(confidence: float) -> str:
+    """In per cent, with as many decimals as distinguish it from 100 %."""
+    missing = 100 * (1 - confidence)
+    return number(100 * confidence, max(1, ceil(-log10(missing)) if missing else 1))

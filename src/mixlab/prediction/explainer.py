@@ -23,6 +23,7 @@ from torch import Tensor
 
 from mixlab.data.image_file import UnreadableImage
 from mixlab.errors import UserError, did_you_mean
+from mixlab.evaluation.evaluate import require_finite
 from mixlab.prediction.grad_cam import SplitModel, grad_cam_map, split_at_map
 from mixlab.prediction.image_input import ImageInput, rgb_array
 from mixlab.prediction.importance_map import ImportanceMap, Method
@@ -237,9 +238,11 @@ class Explainer:
         """The logits of the image, and of its occluded versions if they are needed, on the CPU."""
         versions = 1 + ("occlusion" in self.methods) * len(self.windows)
         starts = range(0, versions, BATCH)
-        return torch.cat(
+        logits = torch.cat(
             [inference(self._versions(image, start, min(start + BATCH, versions)))[0].cpu() for start in starts]
         )
+        require_finite(logits)
+        return logits
 
     def _versions(
         self, image: Float[Tensor, "3 row column"], start: int, end: int

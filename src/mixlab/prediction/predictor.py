@@ -25,6 +25,7 @@ from mixlab.data.audio.spectrogram import read_excerpts
 from mixlab.data.image_file import ReadableFile, UnreadableImage
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
+from mixlab.evaluation.evaluate import require_finite
 from mixlab.evaluation.novelty import novelty_detector_of
 from mixlab.prediction.image_input import ImageInput, rgb_array, sound_file
 from mixlab.report.progress import Log
@@ -259,6 +260,8 @@ class Predictor:
         """The predictions for images that `read` returned.
 
         remaining  images of the job from here on; if they take long, the fastest plan of this machine is selected first
+
+        Raises UserError if logits are not finite.
         """
         if not images:
             return []
@@ -266,6 +269,7 @@ class Predictor:
         if remaining and self._inference:
             self._inference.plan_for(inputs, remaining)
         *embeddings, logits = self._forward(inputs)
+        require_finite(logits)
         probabilities = self.task.probabilities(logits).numpy(force=True)
         if self.novelty is None:
             return [self._prediction(row) for row in probabilities]

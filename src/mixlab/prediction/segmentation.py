@@ -18,7 +18,7 @@ from mixlab.evaluation.class_maps import ClassMapper
 from mixlab.files import write_text
 from mixlab.report.masks import overlay, palette
 from mixlab.report.table import Cell, Column, Table, render
-from mixlab.report.text import pluralize
+from mixlab.report.text import distinct, pluralize
 from mixlab.speed.inference import Inference
 from mixlab.weights.classifier import load_classifier
 
@@ -60,7 +60,7 @@ class MaskPredictor:
         self, files: Sequence[Path], folder: Path, on_error: Callable[[UnreadableImage], None]
     ) -> Iterator[PredictedMask | None]:
         """Write the masks of image files below `folder`, which exists; None for an image that can't be read."""
-        names = _unique_names(files)
+        names = distinct(file.stem for file in files)
         for kind in FOLDERS:
             (folder / kind).mkdir()
         write_text(folder / "classes.txt", "".join(f"{name}\n" for name in self.classes))
@@ -92,13 +92,3 @@ class MaskPredictor:
 def write_shares(folder: Path, table: Table) -> None:
     """Write shares.csv."""
     write_text(folder / "shares.csv", render(table, "csv"))
-
-
-def _unique_names(files: Sequence[Path]) -> list[str]:
-    """The names of files without suffix; a number follows the second of equal ones."""
-    seen: dict[str, int] = {}
-    names = []
-    for file in files:
-        seen[file.stem] = seen.get(file.stem, 0) + 1
-        names.append(file.stem if seen[file.stem] == 1 else f"{file.stem}-{seen[file.stem]}")
-    return names

@@ -14,6 +14,7 @@ import torch
 from mixlab.data.text.hashing import tokens_of
 from mixlab.data.text.preprocess import TextPreprocess
 from mixlab.errors import UserError
+from mixlab.evaluation.evaluate import require_finite
 from mixlab.prediction.predictor import BATCH, Prediction, class_labels
 from mixlab.tasks.text import TEXT
 from mixlab.weights.classifier import load_classifier
@@ -59,6 +60,7 @@ class TextPredictor:
             encoded = torch.stack([self._preprocess.encoded(text) for text in texts[start : start + BATCH]])
             longest = int((encoded[..., 0] != 0).sum(dim=1).max())  # padding has no effect, but takes time
             logits = self._network(self._preprocess.finished(encoded[:, :longest].to(self.device)))
+            require_finite(logits)
             for probabilities in TEXT.probabilities(logits).numpy(force=True):
                 labels = tuple(self.classes[index] for index in TEXT.predicted(probabilities, {}))
                 yield Prediction(self.classes, probabilities, labels)

@@ -1,7 +1,6 @@
 """The files of a result: its page, its figures as PNG files, and results.json."""
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,23 +9,22 @@ from mixlab.files import write_json, write_text
 from mixlab.report.figure import Figure
 from mixlab.report.image_panels import ImageFigure
 from mixlab.report.page import Block, Columns, Details, Page, Section
+from mixlab.report.text import distinct
 
 
 def write_result_files(folder: Path, page: Page, results: Mapping[str, Any]) -> None:
     """Write report.html, results.json, and figures/*.png for the figures of the page.
 
     folder   must exist
-    results  the content of results.json, which also lists the figures, with title, caption and file
+    results  the content of results.json, which also lists the figures, if there are any, with title, caption and file
     """
-    titles: Counter[str] = Counter()
+    figures = list(_figures(page.sections))
+    names = distinct(re.sub(r"[^a-z0-9]+", "-", figure.title.lower()).strip("-") for figure in figures)
     listed: list[dict[str, str]] = []
-    for figure in _figures(page.sections):
-        title = re.sub(r"[^a-z0-9]+", "-", figure.title.lower()).strip("-")
-        titles[title] += 1
-        name = f"{title}.png" if titles[title] == 1 else f"{title}-{titles[title]}.png"
-        figure.save_png(folder / "figures" / name)
-        listed.append({"title": figure.title, "caption": figure.caption, "file": f"figures/{name}"})
-    write_json(folder / "results.json", {**results, "figures": listed})
+    for name, figure in zip(names, figures, strict=True):
+        figure.save_png(folder / "figures" / f"{name}.png")
+        listed.append({"title": figure.title, "caption": figure.caption, "file": f"figures/{name}.png"})
+    write_json(folder / "results.json", {**results, **({"figures": listed} if listed else {})})
     write_text(folder / "report.html", page.html())
 
 

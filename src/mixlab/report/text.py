@@ -1,6 +1,22 @@
 """Counts and lists as text."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """The names, all different: an equal one gets the next free number, as in "a", "a-2", "a-3"."""
+    found: list[str] = []
+    taken: set[str] = set()
+    numbers: Counter[str] = Counter()
+    for name in names:
+        free = name
+        while free in taken:
+            numbers[name] += 1
+            free = f"{name}-{numbers[name] + 1}"
+        taken.add(free)
+        found.append(free)
+    return found
 
 
 def pluralize(number: int, noun: str) -> str:

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from mixlab.data.dataset import Dataset
+from mixlab.data.name_groups import public_name
 from mixlab.data.subset import subset
 from mixlab.errors import UserError
 from mixlab.evaluation.correctness import write_correctness
@@ -300,7 +301,7 @@ def _predictions(name: str, run: Run, dataset: Dataset) -> Predictions:
     test = dataset.splits["test"]
     return predictions_of_run(
         name,
-        dataset.name,
+        public_name(dataset.name),
         names=test.names,
         classes=dataset.classes,
         labels=test.labels,

@@ -30,6 +30,7 @@ from mixlab.models.contract import ImageSize
 from mixlab.report.numbers import number
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
+from mixlab.speed.inference_plan import Speed
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import proportion_interval
 from mixlab.stats.paired import crossed_interval
@@ -158,6 +159,7 @@ def probe(
     batch: int = 32,
     workers: int = 0,
     max_unreadable: int = 0,
+    speed: Speed = "auto",
     quiet: bool = False,
 ) -> ProbeResult:
     """Fit a classifier to the frozen features of a model, and classify the test images.
@@ -170,6 +172,7 @@ def probe(
     batch           images per forward pass
     workers         processes that read images
     max_unreadable  how many unreadable images of each split are skipped
+    speed           of the features; "off": eager in fp32
     quiet           no progress bars
 
     Settings are selected on validation; then the classifier is fitted to train and validation. Test images that the
@@ -191,6 +194,7 @@ def probe(
             batch=batch,
             workers=workers,
             max_unreadable=max_unreadable,
+            speed=speed,
             quiet=quiet,
         )
         for name, split in unseen.dataset.splits.items()
