@@ -201,3 +201,16 @@ def test_the_hint_about_moved_data_of_a_resumed_training_names_sounds(tmp_path: 
     stopped = start_run(tmp_path / "run", {"preprocessing": {"spectrogram": SPECTROGRAM.to_dict()}}, {}, {}, {}, None)
     with pytest.raises(UserError, match="If the sounds were moved, give their path with --data"):
         cli._open_data_of_recipe("audio:nowhere", "classification", stopped, print, hint=True, quiet=True)
+
+
+def test_labels_of_sounds_are_refused(refused, tones: Path):
+    assert "has sounds, and mixlab data labels is for images" in refused("data", "labels", f"audio:{tones}", "--quiet")
+
+
+def test_published_weights_are_compared_on_sounds(run, tones: Path, default_weights):
+    models = ",".join(default_weights[:2])
+    ended = run("compare", "--data", f"audio:{tones}", "--models", models, "--folds", "2", "--out", "out", "--quiet")
+    assert ended.status == 0, ended.err
+    page = Path("out/report.html").read_text()
+    assert "24 sounds; 24 are evaluated in 2 folds" in page
+    assert "image" not in ended.out.replace("some of them on more images", "")

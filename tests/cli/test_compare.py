@@ -107,3 +107,10 @@ def test_a_list_of_models_may_have_commas_in_brackets(run):
     ended = run("compare", "--data", "digits", "--models", "variant:metaformer:depths=[1,2]:nope=1,mixer_nano")
     assert ended.status == 2
     assert '"nope" is not a field of MetaFormerConfig' in ended.err
+
+
+def test_weights_are_not_trained_from_scratch(run, default_weights, photographs):
+    models = f"{default_weights[0]},mixer_nano"
+    ended = run("compare", "--data", f"folder:{photographs}", "--models", models, "--from-scratch", "--out", "out")
+    assert ended.status == 2
+    assert f"{default_weights[0]} is pretrained, but --from-scratch trains all models from scratch: give " in ended.err

@@ -185,7 +185,7 @@ def test_the_tables_show_ridges_input_sizes_and_groups():
     assert {row["ridges"] for row in heads.rows} == {"0.1 to 1"}
     assert {row["pixels"] for row in heads.rows} == {"224x192"}
     assert "their spread is not a standard error" in heads.notes[-1]
-    assert "copies of an image kept together" in pairs_table(comparison).notes[0]
+    assert "over test images, with copies kept together" in pairs_table(comparison).notes[0]
 
 
 def test_a_single_test_split_mentions_no_folds():

@@ -82,6 +82,7 @@ def labels(
     from mixlab.comparison.label_errors import find_label_errors
     from mixlab.comparison.label_errors_page import label_errors_page, suspects_table
     from mixlab.comparison.label_table import TABLE, write_label_table
+    from mixlab.data.decoding import has_sounds
     from mixlab.data.sources import open_dataset
     from mixlab.files import atomic_folder, write_json, write_text
 
@@ -90,6 +91,11 @@ def labels(
     dataset = open_dataset(source, quiet=quiet)
     for note in dataset.notes:
         log(note)
+    if has_sounds(next(iter(dataset.splits.values()))):
+        raise UserError(
+            f"{source} has sounds, and mixlab data labels is for images: `mixlab evaluate` lists the most confident "
+            "errors of a run."
+        )
     trust_given_code(model)
     with trainings_on(jobs, ray):
         found = find_label_errors(dataset, model, folds, quiet=quiet, log=log)
@@ -112,6 +118,7 @@ def preview(
     images: Annotated[int, typer.Option(min=2, help="Number of images.")] = 12,
     set: Annotated[list[str] | None, typer.Option(help="Override a key of the recipe, as in mixlab train.")] = None,
     out: Annotated[Path | None, typer.Option(help="New folder for report.html. Default: a folder in runs/.")] = None,
+    trust_code: TrustCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
 ) -> None:
     """Preview training images as a recipe augments and mixes them, with their labels."""

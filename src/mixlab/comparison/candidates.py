@@ -87,9 +87,10 @@ def make_candidate(
 
 def _default_recipe(model: str, data: str, task: str) -> tuple[str, dict[str, Any]]:
     """The name of the default recipe for a model, a dataset and a task, and its fields."""
-    if task != "classification" and is_pretrained(model):
+    if is_pretrained(model):
+        option = "--from-scratch" if task == "classification" else f"--task {task}"
         raise UserError(
-            f"{model} is pretrained, but --task {task} trains all models from scratch: give "
+            f"{model} is pretrained, but {option} trains all models from scratch: give "
             f"{'variant:text_mixer' if task == 'text' else 'mixer_nano, timm:NAME'} or variant:NAME."
         )
     if task == "text" and not reads_texts(model):

@@ -11,10 +11,10 @@ from mixlab.comparison.candidates import require_several
 from mixlab.comparison.cross_validation import CrossValidation, cross_validate, require_every_class
 from mixlab.comparison.pretrained_comparison import PretrainedComparison, PretrainedResult
 from mixlab.comparison.ranking import DEFAULT_MARGIN, check_margin
-from mixlab.data.dataset import Dataset
-from mixlab.data.deep_image import ValueRange
+from mixlab.data.dataset import Dataset, Split
+from mixlab.data.decoding import with_common_decoding
 from mixlab.data.folds import Folds, make_folds, single_test_split
-from mixlab.data.value_range import common_range, range_notes
+from mixlab.data.value_range import range_notes
 from mixlab.errors import UserError
 from mixlab.evaluation.baselines import baselines_over_rounds
 from mixlab.evaluation.probes.features import Backbone, features, open_backbone
@@ -92,8 +92,7 @@ def compare_pretrained(
     """
     require_several(models)
     check_margin(margin)
-    value_range = common_range(dataset.splits["train"])
-    backbones = {name: _open_backbone(name, value_range) for name in models}
+    backbones = {name: _open_backbone(name, dataset.splits["train"]) for name in models}
     unseen = unseen_by_weights(dataset, tuple(dataset.splits), models, quiet=quiet)
     dataset = unseen.dataset
     # Without the images that were left out, the splits of the data have other sizes than intended.
@@ -114,7 +113,7 @@ def compare_pretrained(
         backbone_features = features(backbone, split, device, batch=_BATCH, quiet=quiet)
         results[name] = cross_validate(backbone_features, rounds, len(dataset.classes), RIDGES)
         correct = 100 * results[name].correct.mean()
-        images = pluralize(len(cv_folds.evaluated), "image")
+        images = pluralize(len(cv_folds.evaluated), dataset.noun)
         log(f"[{len(results)}/{len(models)}] {name}: {correct:.1f} % of {images}")
     log("Measuring inference speed.")
     loads = {name: partial(build_with_weights, backbone.weights) for name, backbone in backbones.items()}
@@ -143,14 +142,13 @@ def _cv_folds(dataset: Dataset, folds: int | None, *, quiet: bool) -> Folds:
     return make_folds(dataset, folds, quiet=quiet)
 
 
-def _open_backbone(name: str, value_range: ValueRange | None) -> Backbone:
-    """The weights, with `value_range` unless they have one of their own."""
+def _open_backbone(name: str, split: Split) -> Backbone:
+    """The weights, with the decoding that the images or sounds of `split` need unless they have one of their own."""
     try:
         backbone = open_backbone(name)
     except UserError as error:
         raise UserError(f"{error} Or use --from-scratch to compare models without published weights.") from error
-    preprocess = backbone.preprocess
-    return replace(backbone, preprocess=replace(preprocess, value_range=preprocess.value_range or value_range))
+    return replace(backbone, preprocess=with_common_decoding(backbone.preprocess, split))
 
 
 def _result(

@@ -36,17 +36,19 @@ WARNING = (
     "architectures. To compare architectures that are trained alike, use `--from-scratch`."
 )
 UNCERTAINTY_NOTE = (
-    "Every image is evaluated once, by a head that was neither fitted nor tuned on this image or on a copy of it. "
-    "Intervals are over images; the images of one group (copies, or images of one origin) are kept together. Folds "
-    "share training images, so the spread of their accuracies is not a standard error, and no standard error is "
+    "Every {noun} is evaluated once, by a head that was neither fitted nor tuned on this {noun} or on a copy of it. "
+    "Intervals are over {noun}s; the {noun}s of one group (copies, or {noun}s of one origin) are kept together. Folds "
+    "share training {noun}s, so the spread of their accuracies is not a standard error, and no standard error is "
     "computed from it."
 )
 FOLDS_NOTE = (
-    "Other training images would give other heads. The variance of an accuracy over {folds} folds is therefore "
+    "Other training {noun}s would give other heads. The variance of an accuracy over {folds} folds is therefore "
     "multiplied by {factor:.2f} (Nadeau and Bengio, 2003), in all intervals and bounds. In simulations, the 95 % "
     "intervals then contained the true difference of two models in 95 to 100 % of the cases."
 )
-ONE_SPLIT_NOTE = "The intervals do not include the variation due to other training images, so they are somewhat narrow."
+ONE_SPLIT_NOTE = (
+    "The intervals do not include the variation due to other training {noun}s, so they are somewhat narrow."
+)
 
 
 @dataclass(frozen=True)
@@ -127,15 +129,16 @@ class PretrainedComparison:
 
     @property
     def recommendation(self) -> Recommendation:
+        noun = self.dataset.noun
         return recommend(
             self.model_results,
             self.ranking,
             self.baselines,
             score=CLASSIFICATION.sample_score,
-            noun=self.dataset.noun,
-            baseline_advice="the features of these weights do not suit your images; train with `--from-scratch`",
+            noun=noun,
+            baseline_advice=f"the features of these weights do not suit your {noun}s; train with `--from-scratch`",
             unsupported="",
-            decisive=images_needed(self.ranking.needed, images=len(self.cv_folds.evaluated)),
+            decisive=images_needed(self.ranking.needed, images=len(self.cv_folds.evaluated), noun=noun),
         )
 
     @property
@@ -161,7 +164,7 @@ class PretrainedComparison:
     @property
     def detectable(self) -> str:
         """What a comparison of this size can detect, in words."""
-        return power_statement(self.ranking.detectable, "more test images")
+        return power_statement(self.ranking.detectable, f"more test {self.dataset.noun}s")
 
     @property
     def warning(self) -> str:
@@ -171,8 +174,9 @@ class PretrainedComparison:
     def uncertainty_note(self) -> str:
         """What the intervals include."""
         count = self.cv_folds.count
-        scope = FOLDS_NOTE.format(folds=count, factor=variance_factor(count)) if count > 1 else ONE_SPLIT_NOTE
-        return f"{UNCERTAINTY_NOTE} {scope}"
+        scope = FOLDS_NOTE if count > 1 else ONE_SPLIT_NOTE
+        note = f"{UNCERTAINTY_NOTE} {scope}"
+        return note.format(noun=self.dataset.noun, folds=count, factor=variance_factor(count))
 
     @property
     def head_recipe(self) -> dict[str, Any]:
@@ -184,9 +188,9 @@ class PretrainedComparison:
         return replace(pair.difference.estimate, n=len(self.cv_folds.evaluated))
 
     @property
-    def test_images(self) -> str:
+    def test_samples(self) -> str:
         """ "200 test images"."""
-        return pluralize(len(self.cv_folds.evaluated), "test image")
+        return pluralize(len(self.cv_folds.evaluated), f"test {self.dataset.noun}")
 
     @property
     def evaluation_scheme(self) -> str:
@@ -196,7 +200,7 @@ class PretrainedComparison:
     @property
     def title(self) -> str:
         weights = f"{len(self.names)} published weights on {self.data}"
-        return f"{weights}, evaluated on {self.test_images} {self.evaluation_scheme}"
+        return f"{weights}, evaluated on {self.test_samples} {self.evaluation_scheme}"
 
     def results(self) -> dict[str, Any]:
         """The content of results.json.

@@ -28,7 +28,7 @@ def pretrained_page(comparison: PretrainedComparison) -> Page:
     weights = f"{len(comparison.names)} published weights"
     return Page(
         title=f"Which weights for {comparison.data}?",
-        kicker=f"mixlab compare: {weights}, {comparison.test_images} {comparison.evaluation_scheme}",
+        kicker=f"mixlab compare: {weights}, {comparison.test_samples} {comparison.evaluation_scheme}",
         summary=_summary(comparison),
         sections=[
             Section("Weights, not architectures", [WARNING, _provenance(comparison), *_selection_rule(comparison)]),
@@ -71,7 +71,7 @@ def _next_steps(comparison: PretrainedComparison) -> Section:
         f"How to train {comparison.chosen.name}",
         [
             "To fit the head that was evaluated, save this recipe and run `mixlab train head.toml`. The features of "
-            "the images are cached on this machine, so it is fast.",
+            f"the {comparison.dataset.noun}s are cached on this machine, so it is fast.",
             Code(tomli_w.dumps(comparison.head_recipe)),
             "To fine-tune the whole model, which is slow without a GPU:",
             Code(f"mixlab train --data {data} --model {chosen}"),
@@ -80,7 +80,7 @@ def _next_steps(comparison: PretrainedComparison) -> Section:
 
 
 def _significance(comparison: PretrainedComparison) -> Section:
-    in_folds = comparison.cv_folds.count > 1
+    in_folds, noun = comparison.cv_folds.count > 1, comparison.dataset.noun
     folds = "Small marks: single folds. " if in_folds else ""
     top1 = dot_plot(
         "Accuracy by model",
@@ -89,7 +89,7 @@ def _significance(comparison: PretrainedComparison) -> Section:
         score_axis(CLASSIFICATION.sample_score),
         models=comparison.names,
         baselines=comparison.baselines,
-        caption="Large marks: the accuracy on all evaluated images, with its 95 % interval over images. "
+        caption=f"Large marks: the accuracy on all evaluated {noun}s, with its 95 % interval over {noun}s. "
         f"{folds}Grey lines, or arrows towards them: the baselines.",
     )
     differences = {pair: comparison.difference(pair) for pair in comparison.ranking.pairs}
@@ -98,9 +98,9 @@ def _significance(comparison: PretrainedComparison) -> Section:
 
 
 def _costs(comparison: PretrainedComparison) -> Section:
-    ranked = comparison.ranked
+    ranked, noun = comparison.ranked, comparison.dataset.noun
     costs = {
-        Axis("Inference", "images/s", "higher"): {result.name: result.images_per_second for result in ranked},
+        Axis("Inference", f"{noun}s/s", "higher"): {result.name: result.images_per_second for result in ranked},
         Axis("MACs", "G", "lower"): {result.name: Estimate.exact(result.macs / 1e9, "G") for result in ranked},
         Axis("Parameters", "M", "lower"): {
             result.name: Estimate.exact(result.parameters / 1e6, "M") for result in ranked
@@ -127,13 +127,13 @@ def _run_details(comparison: PretrainedComparison) -> Section:
     dataset = comparison.dataset
     images, evaluated = len(comparison.cv_folds.images.split), len(comparison.cv_folds.evaluated)
     facts = {
-        "Data": f"{dataset.name}: {len(dataset.classes):,} classes, {images:,} images; {evaluated:,} are evaluated "
-        f"{comparison.evaluation_scheme}",
+        "Data": f"{dataset.name}: {len(dataset.classes):,} classes, {images:,} {dataset.noun}s; {evaluated:,} are "
+        f"evaluated {comparison.evaluation_scheme}",
         "Fingerprint": dataset.fingerprint,
     } | machine_facts(comparison.environment)
     notes = list(dataset.notes)
     if dataset.split_by_mixlab and comparison.cv_folds.count > 1:
-        notes.append("All splits were merged before the images were assigned to folds.")
+        notes.append(f"All splits were merged before the {dataset.noun}s were assigned to folds.")
     digests = {
         result.name: f"SHA-256 of the tensors {result.backbone.weights.digest}" for result in comparison.model_results
     }

@@ -20,7 +20,7 @@ def choice_table(comparison: PretrainedComparison) -> Table:
         Column("model", "weights"),
         Column("top1", "top-1", "%", digits=1, uncertainty="interval"),
         *bound_columns(comparison),
-        Column("images_per_second", "inference", "images/s", digits=1, uncertainty="interval"),
+        Column("images_per_second", "inference", f"{comparison.dataset.noun}s/s", digits=1, uncertainty="interval"),
         Column("parameters", "parameters", "M"),
         Column("macs", "MACs", "G"),
     ]
@@ -37,8 +37,8 @@ def choice_table(comparison: PretrainedComparison) -> Table:
     ]
     rows += [{"model": name, "top1": estimate} for name, estimate in comparison.baselines.items()]
     notes = [
-        "Brackets are 95 % intervals: of an accuracy over test images, of inference over timing rounds, in which the "
-        f"models take turns, on {comparison.environment['device']}.",
+        f"Brackets are 95 % intervals: of an accuracy over test {comparison.dataset.noun}s, of inference over timing "
+        f"rounds, in which the models take turns, on {comparison.environment['device']}.",
         *bound_notes(comparison, ""),
         "A closed-form head (ridge regression) is fitted on the features of each backbone; the backbones are not "
         "trained. After fine-tuning, the ranking may differ.",
@@ -73,12 +73,13 @@ def heads_table(comparison: PretrainedComparison) -> Table:
         }
         for result in comparison.ranked
     ]
+    noun = comparison.dataset.noun
     notes = [
         "Ridge: the smallest and the largest of all rounds. Ridge and temperature are selected on a tenth of the "
-        "training images of each round, never on the images that are evaluated.",
+        f"training {noun}s of each round, never on the {noun}s that are evaluated.",
         *(
             [
-                "Folds: the lowest and the highest accuracy. Folds share training images, so their spread is not a "
+                f"Folds: the lowest and the highest accuracy. Folds share training {noun}s, so their spread is not a "
                 "standard error."
             ]
             if comparison.cv_folds.count > 1
@@ -90,7 +91,7 @@ def heads_table(comparison: PretrainedComparison) -> Table:
 
 def pairs_table(comparison: PretrainedComparison) -> Table:
     """The difference of every pair with its interval, adjusted p-value and significance."""
-    table = pairs_table_with_scope(comparison, "over test images, with the copies of an image kept together")
+    table = pairs_table_with_scope(comparison, f"over test {comparison.dataset.noun}s, with copies kept together")
     differences = map(comparison.difference, comparison.ranking.pairs)
     rows = [{**row, "difference": estimate} for row, estimate in zip(table.rows, differences, strict=True)]
     return replace(table, rows=rows)

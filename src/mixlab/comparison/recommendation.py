@@ -143,13 +143,13 @@ def seeds_or_images_needed(needed: Needed, *, seeds: int, images: int, margin: f
     return f"About {alternatives} would likely decide."
 
 
-def images_needed(needed: Needed, *, images: int) -> str:
+def images_needed(needed: Needed, *, images: int, noun: str = "image") -> str:
     """What would likely decide a comparison of models without seeds, in one sentence."""
-    more_images = _images(needed, images, "image")
+    more_images = _images(needed, images, noun)
     return (
         f"About {more_images} would likely decide."
         if more_images
-        else f"{MAX_IMAGE_FACTOR} times as many test images would probably not decide."
+        else f"{MAX_IMAGE_FACTOR} times as many test {noun}s would probably not decide."
     )
 
 
