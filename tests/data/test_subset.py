@@ -111,3 +111,10 @@ def test_images_with_several_labels_are_refused(dataset):
     }
     with pytest.raises(UserError, match=r"\[subset\] selects images by their class, but those of insects have masks"):
         subset(replace(dataset, splits=splits), per_class=2, seed=0)
+
+
+def test_a_split_without_an_image_of_the_classes_is_refused(shades):
+    light = np.flatnonzero(shades.splits["validation"].labels == 1)
+    splits = shades.splits | {"validation": shades.splits["validation"].subset(light)}
+    with pytest.raises(UserError, match=r"The validation split of shades has no image of subset\.classes"):
+        subset(replace(shades, splits=splits), classes=["dark"], seed=0)

@@ -70,5 +70,10 @@ def _of_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     for name, split in dataset.splits.items():
         labels: Int64[np.ndarray, " image"] = label_of[split.labels]
         indices = np.flatnonzero(labels >= 0)
+        if not len(indices):
+            raise UserError(
+                f"The {name} split of {dataset.name} has no {dataset.noun} of subset.classes: choose classes that it "
+                f"has, or add {dataset.noun}s of them to it."
+            )
         splits[name] = replace(split.subset(indices), labels=labels[indices])
     return replace(dataset, classes=tuple(classes), splits=splits)

@@ -165,3 +165,28 @@ def test_images_without_folders_are_refused(write_tree, packed):
     write_tree("a.png")
     write_tree("b.png")
     assert "has 2 images but no class folders" in error_message(packed("."))
+
+
+def test_the_last_of_several_files_of_one_path_replaces_the_others(write_tree, tmp_path):
+    """As `tar -r` and `tar -u` write changed files."""
+    write_tree("cat", 2)
+    pets = write_tree("dog", 2)
+    with tarfile.open(tmp_path / "pets.tar", "w") as archive:
+        archive.add(pets, "pets")
+        archive.add(pets / "dog" / "000.png", "pets/cat/000.png")
+    dataset = open_as_provided(f"tar:{tmp_path / 'pets.tar'}")
+    split = dataset.splits["train"]
+    assert split.names == [f"pets/{label}/00{index}.png" for label in ("cat", "dog") for index in (0, 1)]
+    assert (split.image(0) == split.image(2)).all()
+
+
+def test_a_hard_link_is_the_file_that_it_links_to(write_tree, tmp_path):
+    pets = write_tree("cat", 1)
+    (pets / "dog").mkdir()
+    (pets / "dog" / "linked.png").hardlink_to(pets / "cat" / "000.png")
+    with tarfile.open(tmp_path / "pets.tar", "w") as archive:
+        archive.add(pets, "pets")
+        assert any(member.islnk() for member in archive.getmembers())
+    split = open_as_provided(f"tar:{tmp_path / 'pets.tar'}").splits["train"]
+    assert split.names == ["pets/cat/000.png", "pets/dog/linked.png"]
+    assert (split.image(0) == split.image(1)).all()

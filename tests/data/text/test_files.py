@@ -82,6 +82,30 @@ def test_a_folder_of_folders_has_a_text_per_file(tmp_path: Path):
     assert content_of(tmp_path / "splits", "test") == [("test", "x")]
 
 
+def test_files_outside_class_folders_are_no_texts(tmp_path: Path):
+    """The layout of IMDB's reviews."""
+    for split in ("train", "test"):
+        for label in ("neg", "pos"):
+            written(tmp_path / split / label / "1.txt", f"{split} {label}")
+        written(tmp_path / split / "urls_pos.txt", "an address")
+    written(tmp_path / "train" / ".ipynb_checkpoints" / "1.txt", "a copy")
+    written(tmp_path / "extra" / "x" / "1.txt", "not divided")
+    dataset = read_texts(str(tmp_path))
+    assert dataset.classes == ("neg", "pos")
+    assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 2, "test": 2}
+    assert dataset.notes == (
+        "Skipped the folder extra: it is not train, val or test.",
+        "Skipped because they are not in a class folder: 2 texts.",
+    )
+
+
+def test_two_folders_for_one_split_are_refused(tmp_path: Path):
+    for split in ("train", "val", "valid"):
+        written(tmp_path / split / "x" / "1.txt", split)
+    with pytest.raises(UserError, match="val"):
+        read_texts(str(tmp_path))
+
+
 def test_an_object_of_lists_has_splits_and_texts_out_of_scope(tmp_path: Path):
     splits = {
         "train": [["a", "x"], ["b", "y"]],

@@ -76,17 +76,24 @@ def members(path: Path, *, quiet: bool) -> list[Member]:
 
 def _list_members(archive: Path, *, quiet: bool) -> list[tuple[str, int, int, Any]]:
     listing = []
+    places: dict[str, tuple[int, int]] = {}  # offset and size by name, for hard links to earlier files
     with (
         tarfile.open(archive, "r:") as file,
         progress(f"list {archive.name}", total=archive.stat().st_size, quiet=quiet) as advance,
     ):
         for member in file:
             if member.isreg() and not member.issparse():
-                has_label = member.name.lower().endswith(_LABEL_SUFFIXES) and member.size <= _MAX_LABEL_BYTES
-                content = file.extractfile(member) if has_label else None
-                label = _parse_label(member.name, content.read()) if content else None
-                listing.append((member.name, member.offset_data, member.size, label))
-                advance(member.size)
+                places[member.name] = (member.offset_data, member.size)
+            elif member.islnk() and member.linkname in places:
+                places[member.name] = places[member.linkname]
+            else:
+                continue
+            offset, size = places[member.name]
+            has_label = member.name.lower().endswith(_LABEL_SUFFIXES) and size <= _MAX_LABEL_BYTES
+            content = file.extractfile(member) if has_label else None
+            label = _parse_label(member.name, content.read()) if content else None
+            listing.append((member.name, offset, size, label))
+            advance(member.size)
     return listing
 
 

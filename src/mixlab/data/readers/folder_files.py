@@ -38,6 +38,8 @@ class FileType:
 IMAGE_FILES = FileType("folder", "image", "an image", ".jpg, .png, .webp ...", frozenset(_SUFFIXES))
 SOUND_FILES = FileType("audio", "sound", "a sound", ".wav, .flac, .ogg", frozenset({".wav", ".flac", ".ogg", ".oga"}))
 
+TEXT_FILES = FileType("text", "text", "a text", ".txt", frozenset({".txt"}))
+
 _JUNK = {"__macosx", "thumbs.db", "desktop.ini"}  # and every name that begins with a dot
 
 

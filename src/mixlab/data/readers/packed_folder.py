@@ -17,12 +17,13 @@ def read_packed_folder(kind: str, path: Path, named_files: Sequence[tuple[str, C
 
     kind         "tar" or "zip", for the name of the dataset
     path         of the archive
-    named_files  the path of each file inside the archive, with slashes, and the file
+    named_files  the path of each file inside the archive, with slashes, and the file; the last one of several with the
+                 same path replaces the others, as it does when the archive is unpacked
 
     Raises UserError if the archive has no images in class folders.
     """
     contents = FolderScan(path)
-    files = [(PurePosixPath(normalize_name(name)), file) for name, file in named_files]
+    files = [(PurePosixPath(normalize_name(name)), file) for name, file in dict(named_files).items()]
     files = [(inside, file) for inside, file in files if not any(map(is_junk, inside.parts))]
     contents.other_files.update(suffix_or_none(inside) for inside, _ in files if not is_image(inside))
     images = [(inside, file) for inside, file in files if is_image(inside)]

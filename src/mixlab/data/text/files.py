@@ -6,11 +6,13 @@ splits that their names say. A folder of folders has one text per .txt file, by 
 
 import glob
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from mixlab.data.dataset import Dataset, Sample
+from mixlab.data.readers.folder_files import TEXT_FILES
+from mixlab.data.readers.folder_scan import scan
 from mixlab.data.readers.split_names import SPLIT_WORDS, check_one_name_per_split, find_splits
 from mixlab.data.splits import as_provided
 from mixlab.data.text.hashing import tokens_of
@@ -30,10 +32,10 @@ def read_texts(location: str) -> Dataset:
     """Read labelled texts. Raises UserError if there are none, or if they can't be read."""
     path, encoding = _location(location)
     name = f"text:{path.absolute()}" + ("" if encoding == UTF_8 else f":encoding={encoding}")
-    in_folders = sorted(path.glob("**/*/*.txt")) if path.is_dir() else []
-    if in_folders:
-        return _dataset(name, _folder_lines(path, in_folders, encoding))
-    lines_of, skipped = _file_lines(path, encoding)
+    if path.is_dir() and any(path.glob("**/*/*.txt")):
+        lines_of, skipped = _folder_lines(path, encoding)
+    else:
+        lines_of, skipped = _file_lines(path, encoding)
     dataset = _dataset(name, lines_of)
     return replace(dataset, notes=(*dataset.notes, *skipped))
 
@@ -114,18 +116,18 @@ def _of_splits(path: Path, files: list[Path]) -> list[Path]:
     return chosen
 
 
-def _folder_lines(path: Path, files: Iterable[Path], encoding: str) -> dict[str, list[tuple[str, Line]]]:
+def _folder_lines(path: Path, encoding: str) -> tuple[dict[str, list[tuple[str, Line]]], list[str]]:
+    """The texts of each split of a folder, one per file, with their names, and notes."""
+    contents = scan(path, TEXT_FILES)
     lines_of: dict[str, list[tuple[str, Line]]] = {}
-    split_of = find_splits(folder.name for folder in path.iterdir() if folder.is_dir())
-    for file in files:
-        name = file.relative_to(path).as_posix()
-        first, *rest = file.relative_to(path).parts[:-1]
-        split = split_of.get(first, "train") if rest else "train"
-        text = decoded(file, encoding).strip()
-        if not tokens_of(text):
-            raise UserError(f"{file} has an empty text: add it or remove the file.")
-        lines_of.setdefault(split, []).append((name, Line(text, file.parent.name, name)))
-    return lines_of
+    for split, samples in contents.splits.items():
+        for sample in samples:
+            assert isinstance(sample.image, Path)
+            text = decoded(sample.image, encoding).strip()
+            if not tokens_of(text):
+                raise UserError(f"{sample.image} has an empty text: add it or remove the file.")
+            lines_of.setdefault(split, []).append((sample.name, Line(text, sample.label, sample.name)))
+    return lines_of, list(contents.notes)
 
 
 def _dataset(name: str, lines_of: Mapping[str, list[tuple[str, Line]]]) -> Dataset:
