@@ -223,6 +223,17 @@ def test_no_local_path_is_published(run, trained, here):
         assert str(Path(mixlab.__file__).parent).encode() not in content, file.name
 
 
+def test_no_path_of_weights_is_published(run, trained, here):
+    settings = (f"distillation.teacher={trained.resolve()}", "speed=off", "steps=1", "batch=8")
+    words = [word for setting in settings for word in ("--set", setting)]
+    model = ("--model", trained.resolve(), "--data", "folder:pets")
+    assert run("train", *model, *words, "--out", "tuned", "--quiet").status == 0
+    assert run("publish", "tuned", "--out", "published", "--quiet").status == 0
+    for file in Path("published").iterdir():
+        assert str(here).encode() not in file.read_bytes(), file.name
+    assert "# run, trained on folder:pets" in Path("published/README.md").read_text()
+
+
 def test_data_gives_the_path_of_moved_images(run, trained, pets):
     pets.rename("elsewhere")
     assert run("publish", trained, "--out", "published", "--quiet").status == 2

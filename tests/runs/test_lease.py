@@ -214,3 +214,10 @@ def test_a_path_below_a_file_is_a_user_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file"), lease(tmp_path / "file" / "run"):
         pass
+
+
+def test_the_current_folder_has_a_lease_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path / "run")
+    with lease(Path()):
+        assert (tmp_path / ".run.lease").exists() and is_held(tmp_path / "run")

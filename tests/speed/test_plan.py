@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -195,3 +196,15 @@ def test_a_strided_projection_of_few_channels_writes_past_memory_in_fp32_and_cha
     assert writes_past_memory(ComputeMode("fp32", "channels_last"), network) is expected
     assert not any(writes_past_memory(mode, network) for mode in candidates(CPU, "auto") if mode.layout == "contiguous")
     assert not writes_past_memory(ComputeMode("bf16", "channels_last"), network)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 7])
+@pytest.mark.parametrize("micro_batch", [1, 4, 16])
+def test_all_processes_have_equally_many_micro_batches_and_none_is_empty(processes, micro_batch):
+    plan = Plan("cpu", STOCK, micro_batch, processes=processes)
+    for images in range(1, 70):
+        shares = [max(len(share), 1) for share in np.array_split(range(images), processes)]
+        count = plan.micro_batches(images / processes)
+        assert 1 <= count <= min(shares)
+        assert count * micro_batch >= max(shares) or count == min(shares)
+        assert plan.images_per_pass(images) == -(-max(shares) // count)

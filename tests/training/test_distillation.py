@@ -1,5 +1,6 @@
 """Distillation: the preprocessing for the teacher, and the loss compared with its formulas."""
 
+import shutil
 from dataclasses import replace
 from typing import Any
 
@@ -102,3 +103,23 @@ def test_the_teacher_computes_in_the_precision_of_the_plan(finished, make_job, t
     job = make_job(f"distillation.teacher={path}", "steps=2")
     train(job, Plan("cpu", ComputeMode(precision), 8), tmp_path / "student", quiet=True)
     assert dtypes == [dtype, dtype]
+
+
+def test_the_weights_of_the_teacher_identify_a_training(make_job, tmp_path):
+    teacher = train(make_job(), Plan("cpu", ComputeMode(), 8), tmp_path / "teacher", quiet=True)
+    job = make_job(f"distillation.teacher={teacher.path}", "seed=1")
+    assert job.recipe.distillation is not None and job.recipe.distillation.sha256 is not None
+    shutil.copytree(teacher.path, tmp_path / "copy")
+    assert make_job(f"distillation.teacher={tmp_path / 'copy'}", "seed=1").folder() == job.folder()
+    other = train(make_job("seed=2"), Plan("cpu", ComputeMode(), 8), tmp_path / "other", quiet=True)
+    assert make_job(f"distillation.teacher={other.path}", "seed=1").folder() != job.folder()
+    expected = f"distillation.sha256={job.recipe.distillation.sha256}"
+    with pytest.raises(UserError, match=r"other holds other weights than the recipe expects: .* remove distillation\."):
+        make_job(f"distillation.teacher={other.path}", expected)
+
+
+def test_the_teacher_is_found_from_another_folder(make_job, tmp_path, monkeypatch):
+    train(make_job(), Plan("cpu", ComputeMode(), 8), tmp_path / "teacher", quiet=True)
+    monkeypatch.chdir(tmp_path)
+    distillation = make_job("distillation.teacher=teacher").recipe.distillation
+    assert distillation is not None and distillation.teacher == str(tmp_path / "teacher")

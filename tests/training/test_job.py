@@ -163,3 +163,10 @@ def test_a_bias_for_the_head_of_pretrained_weights_is_refused(make_job, tmp_path
 def test_a_model_of_another_library_is_refused(make_job):
     with pytest.raises(UserError, match='model="papers:pvt_small" is only for `mixlab benchmark`'):
         make_job("model=papers:pvt_small", "config={}")
+
+
+def test_a_crop_of_stretched_images_is_refused(make_job):
+    with pytest.raises(UserError, match=r"preprocessing\.crop_fraction=0\.5 has no effect, because images"):
+        make_job("preprocessing.crop_fraction=0.5")
+    cropped = make_job("preprocessing.crop_fraction=0.5", "preprocessing.resize=shorter_side").preprocess
+    assert cropped.crop_fraction == 0.5

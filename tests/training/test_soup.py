@@ -12,9 +12,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mixlab.data.augmentation.augment import Augmentation
 from mixlab.data.batches import TrainingBatches
 from mixlab.data.dataset import Dataset
 from mixlab.data.preprocess import Preprocess
+from mixlab.data.subset import subset
 from mixlab.errors import UserError
 from mixlab.files import write_json
 from mixlab.models.convmixer import ConvMixer, ConvMixerConfig
@@ -175,3 +177,18 @@ def test_another_split_of_sounds_is_called_one_of_sounds(tmp_path):
 def test_an_existing_folder_is_refused_before_any_computation(two):
     with pytest.raises(UserError, match="never overwritten"):
         average(two, two[0].path, quiet=True)
+
+
+def test_batch_norm_statistics_are_those_of_the_images_that_were_learned(trained, shades, tmp_path, monkeypatch):
+    """Permuted images, of a subset, with the validation images."""
+    settings = ("transform.name=permute_all_pixels", "subset.per_class=3", "validation=merged")
+    runs = [trained(name, *CONVMIXER, *settings, f"seed={seed}") for seed, name in enumerate("ab")]
+    seen: list[Tensor] = []
+    monkeypatch.setattr(soup, "update_bn", lambda images, model: seen.extend(images))
+    average(runs, tmp_path / "mean", quiet=True)
+    preprocess = Preprocess.from_dict(runs[0].config["preprocess"])
+    assert preprocess.transform is not None
+    learned = subset(shades.merge_validation(), per_class=3, seed=0).splits["train"]
+    batches = TrainingBatches(learned, preprocess, Augmentation(), batch=8, seed=0)
+    expected = torch.cat([preprocess.transform(batch.on("cpu")[0]) for batch in batches.epoch(0)])
+    torch.testing.assert_close(torch.cat(seen), expected)

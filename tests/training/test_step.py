@@ -1,8 +1,11 @@
 """The gradients of a batch are those of its mean loss, however many chunks it is split into."""
 
+from unittest.mock import MagicMock
+
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mixlab.models.mixer import Mixer, MixerConfig
@@ -62,3 +65,26 @@ def test_no_chunk_is_larger_than_the_micro_batch(model):
     model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     gradients(model, micro_batch=4)
     assert seen == [4, 3, 3]
+
+
+@pytest.mark.parametrize(("whole", "processes"), [(33, 2), (64, 2), (100, 3), (10, 4), (3, 4)])
+def test_all_processes_accumulate_the_gradients_of_equally_many_chunks(whole, processes):
+    """Sharded parameters are gathered for each chunk, so that another number would wait for ever."""
+    plan = Plan("cpu", ComputeMode(), 16, processes=processes)
+    chunks: list[int] = []
+    for share in np.array_split(np.arange(whole), processes):
+        model = nn.Linear(2, 1)
+        passes = MagicMock(return_value=None)
+        model.register_forward_pre_hook(passes)
+        images = torch.ones(max(len(share), 1), 2)
+        accumulate_gradients(
+            model,
+            images,
+            torch.zeros(len(images)),
+            lambda outputs, images, targets: outputs.mean(),
+            lambda outputs, targets: {},
+            plan,
+            weight=len(share) / whole * processes,
+        )
+        chunks.append(passes.call_count)
+    assert len(set(chunks)) == 1

@@ -86,6 +86,8 @@ def train(
         raise UserError(f"--out {out} has no effect with --resume, which continues in {resume}: remove it.")
     if resume is not None and plan is not None:
         raise UserError(f"--plan {plan} has no effect with --resume, which has a plan: remove it.")
+    if plan is not None and dry_run:
+        raise UserError("--plan has no effect with --dry-run, which times steps: leave one of them out.")
     resumed = None if resume is None else open_any_run(resume)
     if out is not None and plan is None:  # a job that is finished may be started again: `launch` recognises it
         require_free_folder(out)
@@ -127,7 +129,7 @@ def train(
             name, fields = requested_recipe(recipe, model, data, resumed)
         fields = with_keys(for_task(fields, overrides.get("task"), log), overrides)
         if from_scratch:
-            fields["model"] = without_weights(fields["model"])
+            fields = without_weights(fields)
         checked = parse_recipe(fields, name)
         if not checked.data:
             raise UserError(f"{name} does not set data: add --data, for example --data folder:PATH.")

@@ -37,6 +37,7 @@ from mixlab.weights.classifier import require_classification, require_no_sounds
 from mixlab.weights.exported import CARD, EXPORTED_FORMATS, FORMAT, READER, FormatName, digest_of_contents
 from mixlab.weights.exported_sessions import Session
 from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
+from mixlab.weights.source import public_model
 from mixlab.zoo.user_code import trust_code
 
 _TIMED_SIZE, _TIMED_BATCH = (480, 640), 8
@@ -147,7 +148,7 @@ def _metadata(source: str | Path, pretrained: Pretrained) -> dict[str, Any]:
 def model_name(source: str | Path) -> str:
     """The name of the model of a run, or of weights, without a local path."""
     run = run_of(str(source))
-    return run.config["model"] if run else Path(source).name
+    return public_model(run.config["model"] if run else str(source))
 
 
 def files_to_compare(check: Sequence[Split]) -> Iterable[tuple[str, bytes]]:

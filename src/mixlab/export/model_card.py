@@ -23,7 +23,7 @@ _OWN_PIXELS = "In a browser, use onnx/model.onnx with ONNX Runtime Web: it resiz
 def model_card(publication: Publication) -> str:
     """The Markdown text of the model card."""
     evaluated, environment = publication.evaluated, publication.run.environment
-    model, data = publication.run.config["model"], publication.recipe["data"]
+    model, data = publication.recipe["model"], publication.recipe["data"]
     results = render(summary_table(evaluated), "markdown")
     versions = ", ".join(f"{package} {version}" for package, version in environment["versions"].items())
     return f"""---
@@ -76,7 +76,7 @@ Trained on {environment["device"]} with mixlab (commit {environment["commit"] or
 
 def _metadata(publication: Publication) -> str:
     """The metadata of the hub, as YAML."""
-    evaluated, model = publication.evaluated, publication.run.config["model"]
+    evaluated, model = publication.evaluated, publication.recipe["model"]
     results = [
         EvalResult(
             task_type="image-classification",
@@ -110,7 +110,7 @@ def _description(publication: Publication) -> str:
     classes = publication.pretrained.classes
     listed = f": {', '.join(classes)}" if len(classes) <= _MAX_LISTED_CLASSES else ", listed in config.json"
     return (
-        f"{publication.run.config['model']} is {_kind(publication.pretrained.weights.family)} with "
+        f"{publication.recipe['model']} is {_kind(publication.pretrained.weights.family)} with "
         f"{number(publication.parameters, 0)} parameters. An image of {height}x{width} pixels takes "
         f"{number(publication.macs, 0)} multiply-accumulates. The model has {len(classes)} classes{listed}."
     )

@@ -12,6 +12,7 @@ from mixlab.files import write_json, write_text
 from mixlab.measure.macs import count_macs, count_parameters
 from mixlab.runs.folder import Run
 from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
+from mixlab.weights.source import public_model
 from mixlab.weights.storage.write import write_model_folder
 from mixlab.weights.timm_folder import TimmArchitecture, exact_timm_architecture, write_common_folder
 from mixlab.weights.timm_preprocess import TimmPreprocess
@@ -44,6 +45,8 @@ class Publication:
         if initialization.get("weights"):
             initialization["weights"] = public_model(initialization["weights"])
         public = {"data": public_name(recipe["data"]), "model": public_model(recipe["model"])}
+        if distillation := recipe.get("distillation"):
+            public["distillation"] = distillation | {"teacher": public_model(distillation["teacher"])}
         return recipe | public | {"initialization": initialization}
 
     @property
@@ -94,7 +97,9 @@ def publication(
     model = build_with_weights(pretrained.weights)
     return Publication(
         run=run,
-        evaluated=replace(evaluated, source=source, data=public_name(evaluated.data)),
+        evaluated=replace(
+            evaluated, source=source, model=public_model(evaluated.model), data=public_name(evaluated.data)
+        ),
         pretrained=pretrained,
         source=source,
         licence=licence,
@@ -103,8 +108,3 @@ def publication(
         onnx=onnx,
         timm=TimmPreprocess(pretrained.image_preprocess).missing or exact_timm_architecture(pretrained.weights),
     )
-
-
-def public_model(model: str) -> str:
-    """The name of a model without the local path of pretrained weights."""
-    return model if model.startswith(("hub:", "timm:")) else Path(model).name

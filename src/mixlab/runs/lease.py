@@ -66,7 +66,7 @@ def lease(folder: Path, on_wait: Log | None = None) -> Iterator[Lease]:
 
     If another process holds it: raises LeaseHeldError, or with `on_wait`, calls it once with a message and waits.
     """
-    file = folder.with_name(f".{folder.name}.lease")
+    file = _lease_file(folder)
     with translate_write_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         held = _acquire(file, folder, on_wait)
@@ -84,7 +84,7 @@ def lease(folder: Path, on_wait: Log | None = None) -> Iterator[Lease]:
 
 def is_held(folder: Path) -> bool:
     """Whether another process holds the lease on `folder`. An expired lease of another machine counts as held."""
-    holder = _read(folder.with_name(f".{folder.name}.lease"))
+    holder = _read(_lease_file(folder))
     return bool(holder) and not _is_gone(holder)
 
 
@@ -93,8 +93,14 @@ def is_updated(folder: Path) -> bool:
 
     For messages: unlike `is_held`, it is False for a process of another machine that was killed some time ago.
     """
-    file = folder.with_name(f".{folder.name}.lease")
+    file = _lease_file(folder)
     return is_held(folder) and time.time() - _modified(file) < EXPIRY
+
+
+def _lease_file(folder: Path) -> Path:
+    """The file beside the folder, also if this is "."."""
+    absolute = folder.resolve()
+    return absolute.with_name(f".{absolute.name}.lease")
 
 
 def _acquire(file: Path, folder: Path, on_wait: Log | None) -> Lease:

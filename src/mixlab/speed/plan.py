@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from itertools import product
-from math import ceil
+from math import ceil, floor
 from statistics import median
 from typing import Any, Literal, TypeVar
 
@@ -71,14 +71,18 @@ class Plan:
     rewrites: TrainingRewrites = field(default_factory=TrainingRewrites)
     """Modules that are replaced by faster ones."""
 
-    def micro_batches(self, images: int) -> int:
-        """The number of near-equal micro-batches into which a process splits its `images` images of a batch."""
-        return ceil(images / self.micro_batch)
+    def micro_batches(self, images: float) -> int:
+        """The number of near-equal micro-batches into which each process splits its images of a batch.
+
+        images  the mean number of images of a process. All processes have equally many micro-batches, because sharded
+                parameters are gathered for each of them
+        """
+        return min(ceil(ceil(images) / self.micro_batch), max(floor(images), 1))
 
     def images_per_pass(self, batch: int) -> int:
         """The images of the largest forward pass of a step of `batch` images, over all processes."""
-        share = ceil(batch / self.processes)
-        return ceil(share / self.micro_batches(share))
+        share = batch / self.processes
+        return ceil(ceil(share) / self.micro_batches(share))
 
     @contextmanager
     def forward_context(self, device: torch.device) -> Iterator[None]:

@@ -5,7 +5,6 @@ Then a pass with a single image has no variance, and PyTorch stops.
 """
 
 from dataclasses import replace
-from math import ceil
 
 import torch
 from torch import nn
@@ -41,8 +40,7 @@ def _smallest_pass(job: Job, images: int, batch: int, plan: Plan) -> int:
     per_epoch = steps_per_epoch(images, batch)
     last = images - (per_epoch - 1) * batch
     batches = {min(batch, images)} | ({min(batch, last)} if job.steps(per_epoch) >= per_epoch else set())
-    shares = {max(size // plan.processes, 1) for size in batches} | {ceil(size / plan.processes) for size in batches}
-    return min(share // plan.micro_batches(share) for share in shares)
+    return min(max(size // plan.processes, 1) // plan.micro_batches(size / plan.processes) for size in batches)
 
 
 def _way_out(job: Job, plan: Plan, images: int) -> str:

@@ -149,6 +149,16 @@ def no_gradient_sync(model: nn.Module, accelerator: Accelerator) -> Iterator[Non
     model.set_requires_gradient_sync(True)
 
 
+def broadcast_buffers(network: nn.Module) -> None:
+    """Give all ranks the buffers of the main process, which checkpoints save: statistics of batch normalisation differ.
+
+    Collective: call it on every rank.
+    """
+    if PartialState().num_processes > 1:
+        for buffer in network.buffers():
+            torch.distributed.broadcast(buffer, src=0)
+
+
 def gather(tensor: Tensor) -> Tensor:
     """A contiguous, unsharded copy of `tensor` on the CPU. Collective: call it on every rank."""
     full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

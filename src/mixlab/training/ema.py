@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from mixlab.training.distributed import gather, scatter
 
@@ -28,8 +29,11 @@ class ModelEma:
             self._average = _copied(current)
             return
         floating = [name for name, tensor in current.items() if tensor.is_floating_point()]
-        averages, weights = [self._average[name] for name in floating], [current[name] for name in floating]
-        torch._foreach_lerp_(averages, weights, 1 - self._decay)  # pyright: ignore
+        sharded = [name for name in floating if isinstance(current[name], DTensor)]  # not the buffers
+        for names in (sharded, [name for name in floating if name not in sharded]):
+            if names:
+                averages, weights = [self._average[name] for name in names], [current[name] for name in names]
+                torch._foreach_lerp_(averages, weights, 1 - self._decay)  # pyright: ignore
         for name in current.keys() - set(floating):
             self._average[name].copy_(current[name])
 

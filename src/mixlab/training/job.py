@@ -28,8 +28,9 @@ from mixlab.training.job_preprocess import (
     size_of_sounds,
     with_decoding,
 )
+from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.recipes.defaults import reads_texts
-from mixlab.training.recipes.schema import Initialization, Recipe, Subset
+from mixlab.training.recipes.schema import Distillation, Initialization, Recipe, Subset
 from mixlab.training.schedule import total_steps
 from mixlab.weights.adapt import Weights, backbone_of, new_head
 from mixlab.weights.load import Pretrained, build_with_weights, load_backbone, load_pretrained
@@ -147,9 +148,9 @@ class Job:
 
         `seed` is None for a key that all seeds share.
         """
-        initialization = self.recipe.initialization.model_dump(exclude={"weights"})  # identified by sha256, not by path
+        recipe = without_paths_of_weights(self.stored_recipe())
         return {
-            "recipe": self.stored_recipe() | {"seed": seed, "expected": None, "initialization": initialization},
+            "recipe": recipe | {"seed": seed, "expected": None},
             "config": dict(self.architecture.config),
             "weights": (start := self.weights or self.backbone) and start.digest,
             "code": self.architecture.code_digest,
@@ -172,7 +173,7 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
     if recipe.validation == "merged":
         dataset = dataset.merge_validation()
     dataset = apply_subset(dataset, recipe.subset)
-    source = _weights_source(recipe)
+    source = weights_source(recipe)
     if source is None:
         model_architecture = _architecture(recipe, dataset, size_of_sounds(recipe, opened))
         weights, preprocess, initialization = None, new_preprocess(model_architecture), Initialization()
@@ -206,6 +207,7 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
         "data": dataset.name,
         "batch": _automatic_batch(images) if recipe.batch == "auto" else min(recipe.batch, images),
         "initialization": initialization,
+        "distillation": recipe.distillation and _with_digest(recipe.distillation),
     }
     return Job(
         recipe=recipe.model_copy(update=resolved),
@@ -234,14 +236,34 @@ def apply_subset(dataset: Dataset, settings: Subset | None) -> Dataset:
     return dataset if settings is None else subset(dataset, **settings.model_dump())
 
 
-def check_digest(source: str, digest: str, expected: str | None) -> None:
-    """Raises UserError if the SHA-256 `digest` of the weights from `source` is not the `expected` one of the recipe."""
+def require_family(recipe: Recipe | LinearProbeRecipe, source: str, family: str) -> None:
+    """Raises UserError if the weights of `source`, of a family, are not of that of the recipe's model."""
+    given = family if source == recipe.model else family_of(recipe.model)
+    if not same_family(given, family):
+        raise UserError(
+            f"initialization.weights={source!r} is a {family}, but model={recipe.model!r} is a {given}: give weights "
+            "of the same family."
+        )
+
+
+def check_digest(source: str, digest: str, expected: str | None, section: str = "initialization") -> None:
+    """Raises UserError if the SHA-256 `digest` of the weights from `source` is not the `expected` one of the recipe.
+
+    section  of the recipe, which has the expected one
+    """
     if expected not in (None, digest):
         raise UserError(
             f"{source} holds other weights than the recipe expects: their SHA-256 starts with {digest[:12]}, but "
-            f"initialization.sha256 starts with {expected[:12]}. Give the weights that the recipe was made with, or "
-            "remove initialization.sha256 to start from these."
+            f"{section}.sha256 starts with {expected[:12]}. Give the weights that the recipe was made with, or "
+            f"remove {section}.sha256 to use these."
         )
+
+
+def _with_digest(settings: Distillation) -> Distillation:
+    """The settings with the path of the teacher from everywhere, and the digest of its weights."""
+    digest = load_pretrained(settings.teacher).source_digest
+    check_digest(settings.teacher, digest, settings.sha256, "distillation")
+    return settings.model_copy(update={"teacher": absolute(settings.teacher), "sha256": digest})
 
 
 def absolute(source: str) -> str:
@@ -255,8 +277,20 @@ def _with_absolute_code(model: str, model_architecture: Architecture) -> str:
     return model if file is None else with_file(model, file)
 
 
-def _weights_source(recipe: Recipe) -> str | None:
-    """The name of the weights that the training starts from; None for random weights."""
+def without_paths_of_weights(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored recipe without the paths of weights, which are identified by their SHA-256."""
+    recipe = dict(stored)
+    for section, path in (("initialization", "weights"), ("distillation", "teacher")):
+        if recipe.get(section):
+            recipe[section] = {key: value for key, value in recipe[section].items() if key != path}
+    return recipe
+
+
+def weights_source(recipe: Recipe | LinearProbeRecipe) -> str | None:
+    """The name of the weights that the training starts from; None for random weights.
+
+    Raises UserError if the recipe names two.
+    """
     weights = recipe.initialization.weights
     if not is_pretrained(recipe.model):
         return weights
@@ -297,12 +331,7 @@ def _from_weights(recipe: Recipe, source: str, dataset: Dataset) -> tuple[Pretra
     _require_inputs(recipe, reads_texts=pretrained.weights.architecture.reads_texts)
     if recipe.decoder is not None:
         pretrained = replace(pretrained, weights=backbone_of(pretrained.weights), unchanged=pretrained.weights)
-    family = pretrained.weights.family if source == recipe.model else family_of(recipe.model)
-    if not same_family(family, pretrained.weights.family):
-        raise UserError(
-            f"initialization.weights={source!r} is a {pretrained.weights.family}, but model={recipe.model!r} is a "
-            f"{family}: give weights of the same family."
-        )
+    require_family(recipe, source, pretrained.weights.family)
     digest = pretrained.source_digest
     check_digest(source, digest, settings.sha256)
     if recipe.decoder is not None:

@@ -9,6 +9,7 @@ from mixlab.data.decoding import has_sounds, with_common_decoding
 from mixlab.data.preprocess import Preprocess
 from mixlab.data.text.preprocess import TextPreprocess
 from mixlab.data.transforms import Transform
+from mixlab.errors import UserError
 from mixlab.models.contract import height_and_width
 from mixlab.training.recipes.schema import Preprocessing, Recipe, TransformSettings
 from mixlab.zoo.architecture import Architecture
@@ -25,10 +26,16 @@ def new_preprocess(model_architecture: Architecture) -> AnyPreprocess:
 def apply_preprocessing(preprocess: Preprocess, settings: Preprocessing, dataset: Dataset) -> Preprocess:
     """`preprocess` with the [preprocessing] of a recipe, and the decoding of the training files if it has none.
 
-    Raises UserError if it has a spectrogram, and the data are images.
+    Raises UserError if it has a spectrogram, and the data are images, or if a given crop has no effect.
     """
     given = {key: value for key, value in settings if value is not None}
-    return with_common_decoding(replace(preprocess, **given), dataset.splits["train"])
+    changed = replace(preprocess, **given)
+    if "crop_fraction" in given and changed.resize == "stretch":
+        raise UserError(
+            f"preprocessing.crop_fraction={changed.crop_fraction:g} has no effect, because images are stretched: add "
+            'preprocessing.resize="shorter_side", or remove it.'
+        )
+    return with_common_decoding(changed, dataset.splits["train"])
 
 
 def with_decoding(settings: Preprocessing, preprocess: Preprocess) -> Preprocessing:

@@ -1,6 +1,7 @@
 """Start or resume one training or linear probe of a checked recipe."""
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -83,6 +84,12 @@ def _plan(job: Job, folder: Path, given: Plan | None, log: Log) -> Plan:
         _log_other_kernels(plan, log)
         return plan
     if given is not None:
+        if job.recipe.precision not in ("auto", given.mode.precision):
+            raise UserError(
+                f"The plan that is given has {given.mode.precision}, but the recipe has precision="
+                f"{job.recipe.precision!r}: remove one of them."
+            )
+        given = replace(given, processes=PartialState().num_processes)
         log(f"Device: {device_name(job.device)}. The plan is given: {given}.")
         _log_other_kernels(given, log)
         return given

@@ -25,6 +25,7 @@ from mixlab.training.batch_norm import require_enough_images
 from mixlab.training.distributed import (
     all_gather,
     all_reduce_any,
+    broadcast_buffers,
     broadcast_from_main,
     cpu_group,
     error_on_all_ranks,
@@ -174,6 +175,7 @@ def _fit(job: Job, plan: Plan, writer: RunWriter, *, quiet: bool) -> None:
                 line: dict[str, Any] = {"train": progress.end_epoch(job.task, accelerator), "validation": None}
                 if validation is not None and (_is_validated(recipe, epoch) or progress.step == steps):
                     with nullcontext() if ema is None else ema.applied():
+                        broadcast_buffers(network)
                         line["validation"], fitted = validation.evaluate(predict_fn(network, device, plan.mode))
                     progress.scores.append(selecting_score(line["validation"]))
                     if best.update(progress.scores[-1]):

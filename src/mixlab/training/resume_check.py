@@ -5,7 +5,7 @@ from typing import Any
 
 from mixlab.errors import UserError
 from mixlab.runs.folder import Run
-from mixlab.training.job import Job
+from mixlab.training.job import Job, without_paths_of_weights
 from mixlab.training.linear_probe.train import LinearProbeJob
 from mixlab.zoo import user_code
 
@@ -55,10 +55,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str =
 
 def _compared_keys(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The keys that must not change. Starting weights are compared by their digest, not by their path."""
-    compared = {key: value for key, value in recipe.items() if key not in _MAY_CHANGE}
-    if "initialization" in compared:
-        compared["initialization"] = {k: v for k, v in compared["initialization"].items() if k != "weights"}
-    return compared
+    return without_paths_of_weights({key: value for key, value in recipe.items() if key not in _MAY_CHANGE})
 
 
 def _format(value: Any) -> str:

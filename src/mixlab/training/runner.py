@@ -251,12 +251,14 @@ def _start(training: Training, *, waits: bool) -> Future[None]:
 
 def train_recipe(recipe: Recipe | LinearProbeRecipe, plan: Plan | None, folder: Path, *, waits: bool) -> None:
     """Train in this process. Errors and `waits` are those of `Workers.start`. `plan` is None for a linear probe."""
-    dataset, device = open_data(recipe), pick_device()
+    dataset, device, on_wait = open_data(recipe), pick_device(), _ignore if waits else None
+    if finished_run(folder) is not None:  # by another process, since the parent process looked
+        return
     if isinstance(recipe, LinearProbeRecipe):
-        train_linear_probe(resolve_linear_probe(recipe, dataset, device), folder, quiet=True)
+        train_linear_probe(resolve_linear_probe(recipe, dataset, device), folder, quiet=True, on_wait=on_wait)
     else:
         assert plan is not None
-        train(resolve(recipe, dataset, device), plan, folder, quiet=True, on_wait=_ignore if waits else None)
+        train(resolve(recipe, dataset, device), plan, folder, quiet=True, on_wait=on_wait)
 
 
 def _ignore(sentence: str) -> None:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
-from mixlab.data.augmentation.augment import Augmentation
 from mixlab.data.batches import TrainingBatches
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.preprocess import Preprocess
@@ -36,6 +35,7 @@ from mixlab.runs.journal import Journal
 from mixlab.speed.inference import Inference
 from mixlab.speed.plan import ComputeMode, prepare_model
 from mixlab.tasks.tasks import noun_of
+from mixlab.training.job import apply_subset
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.recipes.parse import parse_recipe
 from mixlab.training.recipes.schema import Recipe
@@ -142,10 +142,15 @@ def _format(value: object) -> str:
 
 
 def _open_dataset(run: Run, recipe: Recipe | LinearProbeRecipe) -> Dataset:
+    """The data as the run has divided them and learned from them."""
     classes = tuple(run.config["classes"])
     if run.split_assignment is not None:
-        return open_with_assignment(recipe.data, run.split_assignment, classes)
-    return open_dataset(recipe.data).relabelled(classes)
+        dataset = open_with_assignment(recipe.data, run.split_assignment, classes)
+    else:
+        dataset = open_dataset(recipe.data)
+    if isinstance(recipe, Recipe) and recipe.validation == "merged":
+        dataset = dataset.merge_validation()
+    return apply_subset(dataset, recipe.subset).relabelled(classes)
 
 
 def _estimate_statistics(
@@ -155,12 +160,13 @@ def _estimate_statistics(
 
     Returns the unreadable images that were skipped, with the reasons.
     """
-    if not any(isinstance(module, _BatchNorm) for module in model.modules()):
-        return {}
+    if isinstance(recipe, LinearProbeRecipe) or not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        return {}  # linear probes of the same backbone have the same statistics
+    preprocess = Preprocess.from_dict(run.config["preprocess"])
     batches = TrainingBatches(
         split,
-        Preprocess.from_dict(run.config["preprocess"]),
-        recipe.augmentation if isinstance(recipe, Recipe) else Augmentation(),
+        preprocess,
+        recipe.augmentation,
         batch=run.plan["micro_batch"],
         seed=recipe.seed,
         workers=recipe.workers,
@@ -175,7 +181,8 @@ def _estimate_statistics(
 
         def images() -> Iterator[Tensor]:
             for batch in batches.epoch(0):
-                yield batch.on(next(model.parameters()).device)[0]
+                inputs = batch.on(next(model.parameters()).device)[0]
+                yield inputs if preprocess.transform is None else preprocess.transform(inputs)
                 advance()
 
         update_bn(images(), model)

@@ -67,7 +67,7 @@ class Progress:
         images = len(result.batch.labels) if result.batch.weight else 0
         self.losses.append(result.loss * images)
         for name, count in result.counts.items():
-            self.counts.setdefault(name, []).append(count)
+            self.counts.setdefault(name, []).append(count if images else torch.zeros_like(count))
         self.epoch_images += images
 
     def seconds_of_epoch(self) -> float:

@@ -121,12 +121,12 @@ def accumulate_gradients(
     objective    the mean loss of (outputs, images, targets)
     counts_of    the counts of (outputs, targets)
     plan         precision, layout, and the number of chunks, which have near-equal sizes
-    weight       factor of the loss
+    weight       factor of the loss: the images of this process, divided by the mean number of images of a process
     accelerator  None for a single process; otherwise gradients are averaged over the processes with the last chunk
 
     Returns the mean loss and the counts of all chunks, on the device.
     """
-    count = plan.micro_batches(len(images))
+    count = plan.micro_batches(round(len(images) / weight, 6) if weight else 1)
     mean_loss, counts = torch.zeros((), device=images.device), Counts()
     images = images.contiguous(memory_format=plan.mode.memory_format)
     chunks = zip(images.tensor_split(count), targets.tensor_split(count), strict=True)

@@ -102,6 +102,11 @@ def _from_folder(path: Path) -> Source:
     return Source(path=path)
 
 
+def public_model(model: str) -> str:
+    """The name of a model without the local path of pretrained weights."""
+    return model if model.startswith(("hub:", "timm:")) else Path(model).name
+
+
 def task_of(source: str | Path) -> str:
     """The task of a run or of another folder of mixlab; classification for all other weights."""
     config = Path(source).expanduser() / "config.json"

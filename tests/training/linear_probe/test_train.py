@@ -1,6 +1,7 @@
 """Linear probes: resolved from a recipe, fitted, and written as a run."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.linear_probe.train import LinearProbeJob, resolve_linear_probe, train_linear_probe
 from mixlab.training.recipes.parse import parse_recipe
 from mixlab.training.recipes.schema import Recipe
+from mixlab.training.runner import train_recipe
 from mixlab.training.soup import average
 from mixlab.weights.adapt import Weights
 from mixlab.weights.load import load_pretrained
@@ -193,6 +195,12 @@ def test_a_failure_leaves_no_folder_and_a_finished_run_is_not_overwritten(make_j
     assert not (tmp_path / "new").exists()
 
 
+def test_a_run_that_another_process_has_finished_meanwhile_is_taken(make_job, run):
+    written = run.weights.stat().st_mtime_ns
+    train_recipe(make_job().recipe, None, run.path, waits=False)
+    assert run.weights.stat().st_mtime_ns == written
+
+
 def test_an_interrupted_training_is_not_overwritten(make_job, run):
     run.set_state("stopped")
     with pytest.raises(UserError, match="mixlab train --resume"):
@@ -294,3 +302,16 @@ def test_an_estimate_for_sounds_calls_them_sounds(make_job, images):
         "Sounds per class",
     ):
         assert expected in page, expected
+
+
+def test_a_stored_recipe_with_other_weights_is_refused(make_job, source, tmp_path):
+    stored = make_job().recipe.to_dict()
+    shutil.copytree(source, tmp_path / "other")
+    recipe = LinearProbeRecipe.model_validate(stored | {"model": str(tmp_path / "other")})
+    with pytest.raises(UserError, match=r"are different weights: remove one of them\."):
+        resolve_linear_probe(recipe, open_dataset(recipe.data), CPU)
+
+
+def test_a_head_that_is_kept_is_refused(make_job, source):
+    with pytest.raises(UserError, match=r'initialization.head="keep" has no effect on a linear probe'):
+        make_job(initialization={"weights": str(source), "head": "keep"})

@@ -24,7 +24,12 @@ from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.linear_probe.train import resolve_linear_probe, train_linear_probe
 from mixlab.training.loop import train
 from mixlab.training.recipes import choose as module
-from mixlab.training.recipes.choose import best_accuracy_per_mac, from_scratch_recipe, median_short_side
+from mixlab.training.recipes.choose import (
+    best_accuracy_per_mac,
+    from_scratch_recipe,
+    median_short_side,
+    without_weights,
+)
 from mixlab.training.recipes.parse import parse_recipe, parse_training_recipe
 from mixlab.weights import source
 from mixlab.weights.load import load_pretrained
@@ -194,3 +199,20 @@ def test_a_linear_probe_of_weights_trained_on_other_classes_is_better_than_chanc
     predictor = Predictor(run.path)
     correct = [predictor(image).label == label for label in NOVEL for image in images[label][40:]]
     assert np.mean(correct) > 0.45  # chance is a third, with an uncertainty of 6 points for 300 images
+
+
+def test_from_scratch_removes_the_weights_of_a_recipe():
+    fields = {"model": "mixer_nano", "data": "digits", "initialization": {"weights": "run", "head": "keep"}}
+    assert without_weights(fields) == {"model": "mixer_nano", "data": "digits"}
+    assert without_weights({"model": "mixer_b16.goog_in1k"}) == {"model": "mixer_b16"}
+
+
+@pytest.mark.parametrize("model", ["hub:owner/name", "timm:resnet18.a1_in1k", "."])
+def test_from_scratch_refuses_weights_that_do_not_name_a_size(model):
+    with pytest.raises(UserError, match=r"--from-scratch can't train .* without its weights: give the name of a size"):
+        without_weights({"model": model})
+
+
+def test_from_scratch_refuses_a_linear_probe():
+    with pytest.raises(UserError, match="--from-scratch has no effect on a linear probe"):
+        without_weights({"model": "mixer_b16", "linear_probe": {}})

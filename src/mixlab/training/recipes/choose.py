@@ -14,7 +14,7 @@ from mixlab.errors import UserError
 from mixlab.runs.folder import Run
 from mixlab.training.recipes.defaults import default_recipe
 from mixlab.training.recipes.recipe_files import read_recipe, with_local_code
-from mixlab.weights.source import find_source
+from mixlab.weights.source import find_source, is_pretrained
 from mixlab.zoo.cards import Card, find_card, list_cards
 
 SMALL = 64  # pixels
@@ -132,7 +132,18 @@ def requested_recipe(
     )
 
 
-def without_weights(model: str) -> str:
-    """The size that published weights are for, such as "mixer_b16"; other names of models are returned unchanged."""
-    card = find_card(model)
-    return card.size if card else model
+def without_weights(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a recipe that starts from random weights: published weights are replaced by the size of the model.
+
+    Raises UserError for a linear probe, and for weights whose name does not say the size of the model.
+    """
+    if "linear_probe" in fields:
+        raise UserError("--from-scratch has no effect on a linear probe, which fits a head on weights: remove it.")
+    card = find_card(fields["model"])
+    model = card.size if card else fields["model"]
+    if is_pretrained(model):
+        raise UserError(
+            f"--from-scratch can't train {model} without its weights: give the name of a size, such as mixer_s16, or "
+            "timm:NAME without a tag."
+        )
+    return {key: value for key, value in fields.items() if key != "initialization"} | {"model": model}

@@ -192,6 +192,7 @@ class Distillation(Section):
     """Knowledge distillation from a trained teacher."""
 
     teacher: str  # any MODEL with weights
+    sha256: str | None = None  # expected digest of the tensors of `teacher`
     weight: Share = 0.5  # of the distillation loss; the loss for the labels has 1 - weight
     temperature: Positive = 1.0
     target: Literal["soft", "hard"] = "soft"
