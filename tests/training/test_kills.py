@@ -249,6 +249,19 @@ def test_two_processes_with_batch_norm_compute_the_weights_of_one_with_two_micro
     assert distance(tmp_path / "one", tmp_path / "two") < 1e-10
 
 
+@pytest.mark.long
+def test_a_sharded_model_has_the_average_and_the_scores_of_copies(trainer, recipe, tmp_path):
+    """With shares of 5 and 4 images, of which each has two micro-batches, and with statistics of each process."""
+    recipe |= {"model": "convmixer_nano", "config": CONVMIXER, "batch": 9}
+    plan = PLAN | {"micro_batch": 4}
+    for parallel in ("ddp", "fsdp"):
+        ended = trainer(recipe | {"parallel": parallel}, tmp_path / parallel, plan=plan, dtype="float64", processes=2)
+        assert ended == [0, 0]
+    assert distance(tmp_path / "ddp", tmp_path / "fsdp") < 1e-10
+    copies, sharded = (read_history(Run(tmp_path / name).journal).epochs for name in ("ddp", "fsdp"))
+    assert [line["validation"] for line in sharded] == [line["validation"] for line in copies]
+
+
 def test_a_process_that_can_not_reach_the_others_does_not_train(trainer, recipe, tmp_path):
     assert trainer(recipe, tmp_path / "run", environments=[{"WORLD_SIZE": "2"}]) == [2]
     assert not (tmp_path / "run").exists()
