@@ -214,7 +214,8 @@ def test_corrupted_images_are_evaluated_with_the_chosen_views(run, large, monkey
     assert given == [Views("resize-crop", "flip")]
 
 
-def test_stored_parts_of_one_corruption_are_not_those_of_another(run, large, monkeypatch):
+def test_stored_parts_of_one_corruption_are_not_those_of_another(run, large, monkeypatch, tmp_path):
+    monkeypatch.setattr(scorer, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr(scorer, "images_per_part", lambda classes: 2)
     monkeypatch.setattr(scorer.Scorer, "remove_parts", lambda scorer: None)  # as after an interruption
     corrupt, kinds = corrupted_images.corrupt, []

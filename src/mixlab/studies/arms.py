@@ -195,8 +195,7 @@ class TrainedArms:
         """The result with all arms, their recipes and plans. `fields` are further fields of `ArmsResult`."""
         firsts = {name: runs[0] for name, runs in self.runs.items()}
         folders = {str(run.path): name for name, run in firsts.items()}
-        architectures = [of_arm[0].job.architecture for of_arm in self.trainings.values()]
-        models = [key for one in architectures for key in model_references(one)]
+        models = [key for of_arm in self.trainings.values() for key in model_references(of_arm[0].job.architecture)]
         concurrent = max(training.concurrent for of_arm in self.trainings.values() for training in of_arm)
         given: dict[str, Any] = {
             "arms": fields.pop("arms", None) or tuple(self.arm(name) for name in self.runs),

@@ -21,6 +21,13 @@ from mixlab.runs.store import store_folder, store_key
 from mixlab.speed.plan import Plan
 from mixlab.tasks.task import Task
 from mixlab.tasks.tasks import TASKS
+from mixlab.training.initial_weights import (
+    absolute,
+    check_digest,
+    weights_source,
+    with_digest,
+    without_paths_of_weights,
+)
 from mixlab.training.job_preprocess import (
     apply_preprocessing,
     make_transform,
@@ -28,13 +35,11 @@ from mixlab.training.job_preprocess import (
     size_of_sounds,
     with_decoding,
 )
-from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.recipes.defaults import reads_texts
-from mixlab.training.recipes.schema import Distillation, Initialization, Recipe, Subset
+from mixlab.training.recipes.schema import Initialization, Recipe, Subset
 from mixlab.training.schedule import total_steps
 from mixlab.weights.adapt import Weights, backbone_of, new_head
 from mixlab.weights.load import Pretrained, build_with_weights, load_backbone, load_pretrained
-from mixlab.weights.source import is_pretrained
 from mixlab.zoo import user_code
 from mixlab.zoo.architecture import Architecture, Model, architecture, family_of, same_family, with_decoder
 from mixlab.zoo.code_names import with_file
@@ -207,7 +212,7 @@ def resolve(recipe: Recipe, dataset: Dataset, device: torch.device) -> Job:
         "data": dataset.name,
         "batch": _automatic_batch(images) if recipe.batch == "auto" else min(recipe.batch, images),
         "initialization": initialization,
-        "distillation": recipe.distillation and _with_digest(recipe.distillation),
+        "distillation": recipe.distillation and with_digest(recipe.distillation),
     }
     return Job(
         recipe=recipe.model_copy(update=resolved),
@@ -236,69 +241,9 @@ def apply_subset(dataset: Dataset, settings: Subset | None) -> Dataset:
     return dataset if settings is None else subset(dataset, **settings.model_dump())
 
 
-def require_family(recipe: Recipe | LinearProbeRecipe, source: str, family: str) -> None:
-    """Raises UserError if the weights of `source`, of a family, are not of that of the recipe's model."""
-    given = family if source == recipe.model else family_of(recipe.model)
-    if not same_family(given, family):
-        raise UserError(
-            f"initialization.weights={source!r} is a {family}, but model={recipe.model!r} is a {given}: give weights "
-            "of the same family."
-        )
-
-
-def check_digest(source: str, digest: str, expected: str | None, section: str = "initialization") -> None:
-    """Raises UserError if the SHA-256 `digest` of the weights from `source` is not the `expected` one of the recipe.
-
-    section  of the recipe, which has the expected one
-    """
-    if expected not in (None, digest):
-        raise UserError(
-            f"{source} holds other weights than the recipe expects: their SHA-256 starts with {digest[:12]}, but "
-            f"{section}.sha256 starts with {expected[:12]}. Give the weights that the recipe was made with, or "
-            f"remove {section}.sha256 to use these."
-        )
-
-
-def _with_digest(settings: Distillation) -> Distillation:
-    """The settings with the path of the teacher from everywhere, and the digest of its weights."""
-    digest = load_pretrained(settings.teacher).source_digest
-    check_digest(settings.teacher, digest, settings.sha256, "distillation")
-    return settings.model_copy(update={"teacher": absolute(settings.teacher), "sha256": digest})
-
-
-def absolute(source: str) -> str:
-    """The absolute path of a local file or folder; other names of weights are returned unchanged."""
-    path = Path(source).expanduser()
-    return str(path.resolve()) if path.exists() else source
-
-
 def _with_absolute_code(model: str, model_architecture: Architecture) -> str:
     file = model_architecture.user_file
     return model if file is None else with_file(model, file)
-
-
-def without_paths_of_weights(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored recipe without the paths of weights, which are identified by their SHA-256."""
-    recipe = dict(stored)
-    for section, path in (("initialization", "weights"), ("distillation", "teacher")):
-        if recipe.get(section):
-            recipe[section] = {key: value for key, value in recipe[section].items() if key != path}
-    return recipe
-
-
-def weights_source(recipe: Recipe | LinearProbeRecipe) -> str | None:
-    """The name of the weights that the training starts from; None for random weights.
-
-    Raises UserError if the recipe names two.
-    """
-    weights = recipe.initialization.weights
-    if not is_pretrained(recipe.model):
-        return weights
-    if weights not in (None, recipe.model, absolute(recipe.model)):
-        raise UserError(
-            f"model={recipe.model!r} and initialization.weights={weights!r} are different weights: remove one of them."
-        )
-    return recipe.model
 
 
 def _architecture(recipe: Recipe, dataset: Dataset, image_size: Mapping[str, tuple[int, int]]) -> Architecture:
@@ -331,7 +276,12 @@ def _from_weights(recipe: Recipe, source: str, dataset: Dataset) -> tuple[Pretra
     _require_inputs(recipe, reads_texts=pretrained.weights.architecture.reads_texts)
     if recipe.decoder is not None:
         pretrained = replace(pretrained, weights=backbone_of(pretrained.weights), unchanged=pretrained.weights)
-    require_family(recipe, source, pretrained.weights.family)
+    family = pretrained.weights.family if source == recipe.model else family_of(recipe.model)
+    if not same_family(family, pretrained.weights.family):
+        raise UserError(
+            f"initialization.weights={source!r} is a {pretrained.weights.family}, but model={recipe.model!r} is a "
+            f"{family}: give weights of the same family."
+        )
     digest = pretrained.source_digest
     check_digest(source, digest, settings.sha256)
     if recipe.decoder is not None:

@@ -30,7 +30,7 @@ def apply_preprocessing(preprocess: Preprocess, settings: Preprocessing, dataset
     """
     given = {key: value for key, value in settings if value is not None}
     changed = replace(preprocess, **given)
-    if "crop_fraction" in given and changed.resize == "stretch":
+    if changed.resize == "stretch" and changed.crop_fraction < 1 and "crop_fraction" in given and "resize" not in given:
         raise UserError(
             f"preprocessing.crop_fraction={changed.crop_fraction:g} has no effect, because images are stretched: add "
             'preprocessing.resize="shorter_side", or remove it.'

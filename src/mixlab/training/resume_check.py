@@ -5,7 +5,8 @@ from typing import Any
 
 from mixlab.errors import UserError
 from mixlab.runs.folder import Run
-from mixlab.training.job import Job, without_paths_of_weights
+from mixlab.training.initial_weights import without_paths_of_weights
+from mixlab.training.job import Job
 from mixlab.training.linear_probe.train import LinearProbeJob
 from mixlab.zoo import user_code
 

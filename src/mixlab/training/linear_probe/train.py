@@ -28,7 +28,8 @@ from mixlab.runs.journal import Journal
 from mixlab.runs.lease import lease
 from mixlab.runs.store import finished_run, store_folder, store_key
 from mixlab.speed.plan import ComputeMode, Plan
-from mixlab.training.job import absolute, apply_subset, check_digest, require_family, weights_source
+from mixlab.training.initial_weights import absolute, check_digest, weights_source
+from mixlab.training.job import apply_subset
 from mixlab.training.job_preprocess import apply_preprocessing, make_transform, with_decoding
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.run_page import run_page
@@ -105,11 +106,9 @@ def resolve_linear_probe(recipe: LinearProbeRecipe, dataset: Dataset, device: to
             f"{source} is a timm model, and linear probes don't support these: give a Mixer, a ConvMixer, a DaViT or a "
             "model of your own."
         )
-    require_family(recipe, source, backbone.weights.family)
     digest = backbone.source_digest
     check_digest(source, digest, settings.sha256)
     resolved = {
-        "model": absolute(recipe.model),
         "data": dataset.name,
         "image_size": backbone.weights.config["image_size"],
         "initialization": settings.model_copy(update={"weights": absolute(source), "sha256": digest, "head": "zero"}),
