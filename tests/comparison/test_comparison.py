@@ -1,7 +1,9 @@
 """A comparison of trained models: recommendation, tables and results.json."""
 
 import json
+import runpy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from mixlab.comparison.comparison_tables import choice_table, costs_table, pairs
 from mixlab.comparison.recommendation import round_bound, seeds_or_images_needed
 from mixlab.comparison.tasks.classification import summed_confusion
 from mixlab.comparison.tuning import Tuning
+from mixlab.files import write_json
 from mixlab.report.table import print_table, render
 from mixlab.stats.sample_size import Needed
 from mixlab.training.recipes.recipe_files import read_recipe
@@ -277,3 +280,16 @@ def test_a_file_is_titled_by_its_name(make_comparison, kind):
 def test_a_folder_is_titled_by_the_last_component_of_its_path(make_comparison):
     comparison = make_comparison(CLEAR, data="folder:/home/somebody/pets")
     assert comparison.title == "2 models on pets, evaluated on 200 test images"
+
+
+def test_a_stored_comparison_has_a_page_like_a_study(make_comparison, tmp_path):
+    script = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "study_pages.py"))
+    comparison = make_comparison(CLEAR, seeds=3)
+    described = {"title": "Which model?", "command": "mixlab compare", "date": "2026-11-30", "summary": "Use it."}
+    results = comparison.results() | described | {"notes": ["A note."], "tables": []}
+    write_json(tmp_path / "found" / "results.json", results)
+    page = script["page"](tmp_path / "found")
+    assert page.startswith("# Which model?\n\nUse it.\n\n```\nmixlab compare\n```\n")
+    assert f"- Data: {comparison.dataset.name}\n- Trainings: 6 trainings of " in page
+    assert "- Precision of the trainings: fp32\n" in page and page.endswith("A note.\n")
+    assert "| [found](found.md) | Which model? |" in script["index"]([tmp_path / "found"]).splitlines()[-1]
