@@ -109,8 +109,14 @@ def test_several_data_sets_have_ranks(run, trained, others):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--margin", "0", "--against", "x"), "--margin 0 is not above 0 and below 100: give percentage points, for"),
-        (("--margin", "inf", "--against", "x"), "--margin inf is not above 0 and below 100: give percentage points"),
+        (
+            ("--margin", "0", "--against", "x"),
+            "--margin 0 is out of range: it must be above 0 and below 100 percentage points",
+        ),
+        (
+            ("--margin", "inf", "--against", "x"),
+            "--margin inf is out of range: it must be above 0 and below 100 percentage",
+        ),
         (("--margin", "2"), "--margin has no effect without --against: add it, or leave --margin out."),
         (("--accuracy", "100"), "--accuracy 100 is not possible: give per cent above 0 and below 100, for example 99."),
         (("--save", "file.txt"), "--save file.txt has no known format: give a file that ends in .correct."),

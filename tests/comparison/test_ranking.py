@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from mixlab.comparison import ranking as ranking_module
-from mixlab.comparison.ranking import check_margin, rank
+from mixlab.comparison.ranking import rank
 from mixlab.errors import UserError
+from mixlab.evaluation.paired_comparison import check_margin
 
 
 def correct_answers(accuracies: Mapping[str, float], seeds: int = 3, images: int = 500) -> dict[str, np.ndarray]:
@@ -59,7 +60,7 @@ def test_an_unstable_model_with_a_lower_mean_leaves_the_bounds_of_the_others_sma
         assert ranking.behind[name] == pytest.approx(bound, abs=0.3)
 
 
-@pytest.mark.parametrize("margin", [0, -1, 100, float("nan")])
+@pytest.mark.parametrize("margin", [0.0, -1.0, 100.0, float("nan")])
 def test_a_margin_out_of_range_is_refused(margin):
     with pytest.raises(UserError, match=rf"--margin {margin:g} is out of range: it must be above 0 and below 100 perc"):
         check_margin(margin)

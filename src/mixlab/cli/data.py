@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from mixlab.cli.options import DATA, TrustCode, trust_given_code
 from mixlab.cli.output import logger, output_folder, require_empty_folder, show
 from mixlab.errors import UserError
 from mixlab.report.table import Format
+
+if TYPE_CHECKING:
+    from mixlab.data.dataset import Dataset
 
 data = typer.Typer(
     no_args_is_help=False, help="Check a dataset, find wrong labels, or preview the images that a model gets."
@@ -28,7 +31,6 @@ def check(
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
 ) -> None:
     """Find unreadable images, duplicates, also between train and test, and unusual images. Nothing is changed."""
-    from mixlab.data.decoding import has_sounds
     from mixlab.data.inspection.check import check_images
     from mixlab.data.inspection.check_page import check_page
     from mixlab.data.inspection.findings import full_table, results, tables
@@ -42,10 +44,7 @@ def check(
     dataset = open_as_provided(source, quiet=quiet)
     for note in dataset.notes:
         log(note)
-    if has_sounds(next(iter(dataset.splits.values()))):
-        raise UserError(
-            f"{source} has sounds, and mixlab data check is for images: `mixlab train` names unreadable files."
-        )
+    _refuse_sounds(source, dataset, "check", "`mixlab train` names unreadable files")
     checked = check_images(dataset, workers=workers or usable_cores(), quiet=quiet)
     match format:
         case "json":
@@ -82,7 +81,6 @@ def labels(
     from mixlab.comparison.label_errors import find_label_errors
     from mixlab.comparison.label_errors_page import label_errors_page, suspects_table
     from mixlab.comparison.label_table import TABLE, write_label_table
-    from mixlab.data.decoding import has_sounds
     from mixlab.data.sources import open_dataset
     from mixlab.files import atomic_folder, write_json, write_text
 
@@ -91,11 +89,7 @@ def labels(
     dataset = open_dataset(source, quiet=quiet)
     for note in dataset.notes:
         log(note)
-    if has_sounds(next(iter(dataset.splits.values()))):
-        raise UserError(
-            f"{source} has sounds, and mixlab data labels is for images: `mixlab evaluate` lists the most confident "
-            "errors of a run."
-        )
+    _refuse_sounds(source, dataset, "labels", "`mixlab evaluate` lists the most confident errors of a run")
     trust_given_code(model)
     with trainings_on(jobs, ray):
         found = find_label_errors(dataset, model, folds, quiet=quiet, log=log)
@@ -150,3 +144,10 @@ def preview(
     with atomic_folder(out) as temporary:
         write_text(temporary / "report.html", preview_page(result).html())
     print(out / "report.html")
+
+
+def _refuse_sounds(source: str, dataset: "Dataset", verb: str, instead: str) -> None:
+    from mixlab.data.decoding import has_sounds
+
+    if has_sounds(next(iter(dataset.splits.values()))):
+        raise UserError(f"{source} has sounds, and mixlab data {verb} is for images: {instead}.")

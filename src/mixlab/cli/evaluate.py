@@ -279,8 +279,7 @@ def _evaluate_multilabel(
 
     single = _single_data_set(data, "A multilabel model")
     result = evaluate_multilabel(model, single, views=views, device=device, speed=speed, log=output.log, quiet=quiet)
-    notes = result.subject.notes
-    output.write(result.results(), result.tables(), result.page, notes=notes)
+    output.write(result.results(), result.tables(), result.page, notes=result.subject.notes)
 
 
 def _evaluate_texts(model: str, data: list[str], device: str | None, output: _Output, *, quiet: bool) -> None:
@@ -288,8 +287,7 @@ def _evaluate_texts(model: str, data: list[str], device: str | None, output: _Ou
 
     single = _single_data_set(data, "A model that reads texts")
     result = evaluate_texts(model, single, device=device, quiet=quiet)
-    notes = result.subject.notes
-    output.write(result.results(), result.tables(), result.page, notes=notes)
+    output.write(result.results(), result.tables(), result.page, notes=result.subject.notes)
 
 
 def _evaluate_segmentation(
@@ -299,8 +297,7 @@ def _evaluate_segmentation(
 
     single = _single_data_set(data, "A segmentation")
     result = evaluate_segmentation(model, single, overlap=windows, device=device, quiet=quiet)
-    notes = result.subject.notes
-    output.write(result.results(), result.tables(), result.page, notes=notes)
+    output.write(result.results(), result.tables(), result.page, notes=result.subject.notes)
 
 
 def _single_data_set(data: list[str], what: str) -> str | None:

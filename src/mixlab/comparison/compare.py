@@ -16,7 +16,7 @@ from mixlab.comparison.candidates import (
     require_several,
 )
 from mixlab.comparison.comparison import Comparison, ModelResult
-from mixlab.comparison.ranking import DEFAULT_MARGIN, check_margin
+from mixlab.comparison.ranking import DEFAULT_MARGIN
 from mixlab.comparison.set_metric import set_metric_interval
 from mixlab.comparison.settings import ComparisonSettings, check_task
 from mixlab.comparison.tasks.classification import IMAGES
@@ -26,6 +26,7 @@ from mixlab.comparison.tuning import Tuning, tune
 from mixlab.data.dataset import Dataset
 from mixlab.data.value_range import range_notes
 from mixlab.errors import UserError
+from mixlab.evaluation.paired_comparison import check_margin
 from mixlab.evaluation.unseen_images import unseen_in_training
 from mixlab.measure import machine
 from mixlab.report.progress import Log

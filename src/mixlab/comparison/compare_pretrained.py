@@ -10,13 +10,14 @@ from mixlab.benchmark.throughput import images_per_second
 from mixlab.comparison.candidates import require_several
 from mixlab.comparison.cross_validation import CrossValidation, cross_validate, require_every_class
 from mixlab.comparison.pretrained_comparison import PretrainedComparison, PretrainedResult
-from mixlab.comparison.ranking import DEFAULT_MARGIN, check_margin
+from mixlab.comparison.ranking import DEFAULT_MARGIN
 from mixlab.data.dataset import Dataset, Split
 from mixlab.data.decoding import with_common_decoding
 from mixlab.data.folds import Folds, make_folds, single_test_split
 from mixlab.data.value_range import range_notes
 from mixlab.errors import UserError
 from mixlab.evaluation.baselines import baselines_over_rounds
+from mixlab.evaluation.paired_comparison import check_margin
 from mixlab.evaluation.probes.features import Backbone, features, open_backbone
 from mixlab.evaluation.probes.ridge import RIDGES
 from mixlab.evaluation.unseen_images import unseen_by_weights

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mixlab.errors import UserError
 from mixlab.stats.best import behind_the_best
 from mixlab.stats.components import image_sample, variance_components
 from mixlab.stats.paired import Difference, crossed_bootstrap, detectable_difference, holm
@@ -101,14 +100,6 @@ class Ranking:
 
 
 CorrectAnswers = Bool[np.ndarray, "seed image"] | Float[np.ndarray, "seed image"]
-
-
-def check_margin(margin: float) -> None:
-    """Raises UserError if `margin` is not in (0, 100)."""
-    if not 0 < margin < 100:
-        raise UserError(
-            f"--margin {margin:g} is out of range: it must be above 0 and below 100 percentage points, for example 1."
-        )
 
 
 def rank(correct: Mapping[str, CorrectAnswers], *, margin: float, image_variance_factor: float = 1.0) -> Ranking:

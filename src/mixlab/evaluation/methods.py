@@ -14,7 +14,7 @@ from mixlab.data.name_groups import public_name
 from mixlab.errors import UserError
 from mixlab.evaluation.correctness import is_correctness_file, read_correctness
 from mixlab.evaluation.model_evaluation import SCHEMA, ModelEvaluation
-from mixlab.evaluation.paired_comparison import PairedComparison, compare_predictions
+from mixlab.evaluation.paired_comparison import PairedComparison, check_margin, compare_predictions
 from mixlab.evaluation.predictions import Predictions, predictions_of_run, stack_runs
 from mixlab.evaluation.several_sets import SeveralSets, compare_over_sets
 from mixlab.report.text import join_words
@@ -112,8 +112,7 @@ def evaluate_methods(
     Raises UserError if methods were evaluated on different images, if runs of one method are of different models, or
     if a run or a data set is given twice.
     """
-    if not 0 < margin < 100:
-        raise UserError(f"--margin {margin:g} is not above 0 and below 100: give percentage points, for example 1.")
+    check_margin(margin)
     _require_different([name for name in data if name is not None], "--data", "data sets")
     for text in (first, *against):
         _require_different(sources_of(text), text, "runs of one method")

@@ -163,6 +163,14 @@ class PairedComparison:
         )
 
 
+def check_margin(margin: float) -> None:
+    """Raises UserError if `margin` is not in (0, 100)."""
+    if not 0 < margin < 100:
+        raise UserError(
+            f"--margin {margin:g} is out of range: it must be above 0 and below 100 percentage points, for example 1."
+        )
+
+
 def compare_predictions(a: Predictions, b: Predictions, margin: float) -> PairedComparison:
     """Compare two methods image by image.
 

@@ -22,8 +22,8 @@ class Scorer:
     """Evaluates the splits of `dataset`.
 
     Splits of more than about 10,000 images are evaluated in parts, which are stored until `remove_parts`. A part is
-    used again if the model, the preprocessing, the images and their change, the kind of
-    device and `inference.speed` are the same.
+    used again if the model, the preprocessing, the images and their change, the kind of device
+    and `inference.speed` are the same.
 
     dataset      that of `prepared`, or one with changed images
     inference    that of `prepared`
