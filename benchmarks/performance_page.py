@@ -51,7 +51,8 @@ most of them. A ratio of speed is that of mixlab, or of the change that the name
 the same run; above 1 it is faster. For times, memory and p-values, lower is better, and their goals have a "≤".
 Brackets are 95 % intervals. Whether a goal is reached is decided by the unrounded value, not by the interval; a minimum
 is a second, lower goal. Each section names its device. Where no precision is named, the file does not record it; where
-no image size is named, it is the default size of the model.
+no image size is named, it is the default size of the model. The memory of training steps before 2026-11-29 is that of
+processes that return freed memory, while a training may retain it ([log](log.md)).
 """
 
 

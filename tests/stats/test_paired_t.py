@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from mixlab.stats.intervals import mean_interval
-from mixlab.stats.paired_t import equivalence_p, two_sided_p
+from mixlab.stats.paired_t import equivalence_p, margin_p, two_sided_p
 
 UNDEFINED = ([], [1.5], [2.0, 2.0, 2.0], [0.0, 0.0])
 
@@ -33,6 +33,23 @@ def test_equivalence_p_is_the_larger_of_scipy_s_two_one_sided_tests(size, shift,
         stats.ttest_rel(a - margin, b, alternative="less").pvalue,
     )
     assert equivalence_p((a - b).tolist(), margin) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("margin", [0.4, 1.0, 2.0])
+def test_margin_p_is_below_five_per_cent_if_and_only_if_the_interval_excludes_the_margin(margin):
+    decided = {"within": 0, "outside": 0}
+    for shift in np.linspace(-4, 4, 81):
+        differences = [shift - 0.2, shift, shift + 0.3, shift + 0.1]
+        interval, p = mean_interval(differences, ""), margin_p(differences, margin)
+        assert interval.low is not None and interval.high is not None
+        is_within = -margin < interval.low and interval.high < margin
+        is_outside = margin < interval.low or interval.high < -margin
+        assert (p < 0.05) == (is_within or is_outside)
+        if abs(interval.value) < margin:
+            assert p == pytest.approx(2 * equivalence_p(differences, margin))
+        decided["within"] += is_within
+        decided["outside"] += is_outside
+    assert min(decided.values()) > 0
 
 
 def test_p_values_equal_the_closed_form_for_two_degrees_of_freedom():
@@ -72,3 +89,4 @@ def test_a_mean_beyond_the_margin_is_never_equivalent():
 def test_fewer_than_two_or_equal_differences_have_no_p_value(differences):
     assert math.isnan(two_sided_p(differences))
     assert math.isnan(equivalence_p(differences, 1.0))
+    assert math.isnan(margin_p(differences, 1.0))

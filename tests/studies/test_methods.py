@@ -22,8 +22,8 @@ def test_the_methods_paragraph_has_n_tests_margins_and_device():
     assert result.methods.startswith("Each arm was trained. Intervals are 95 % intervals of Student's t over seeds")
     assert "1 claim of a direction was tested with two-sided t tests" in result.methods
     assert "(n = 3)" in result.methods
-    assert "two one-sided t tests within a margin of 1.5 points that was fixed in advance" in result.methods
-    assert "they agree only if the 95 % interval is within the margin too" in result.methods
+    assert "from the nearer end of a margin of 1.5 points that was fixed in advance" in result.methods
+    assert "(n = 3): within the margin, this is the test of equivalence at half the level." in result.methods
     assert "Holm's method for all 2 claims; the level is 0.05" in result.methods
     assert result.methods.endswith(
         "mixlab 0.1.0 (commit 0123456789ab) and PyTorch 2.15.0 on a test processor, 2 cores."

@@ -105,7 +105,7 @@ def test_an_undecided_claim_has_the_seeds_that_would_decide_it():
 
 
 def test_an_equality_needs_the_seeds_with_which_its_interval_is_within_the_margin():
-    """The level of the 95 % interval is half of that of the two one-sided tests."""
+    """A tail of the 95 % interval has half of its error rate."""
     equal = claim_about("mixer", "mixer, permuted", expected="equal", margin=1.0)
     (found,) = with_drops(equal).findings()
     assert found.verdict == "undecided" and found.difference is not None and found.difference.spread is not None
@@ -128,15 +128,19 @@ def test_the_seeds_for_equality_within_a_point_are_those_of_the_plan(spread, see
 
 def test_a_difference_close_to_zero_needs_more_than_the_maximum():
     assert repeats_needed(1e-6, 1.0, level=0.05) is None
-    assert repeats_needed(1.0, 1.0, level=0.05, margin=1.0) is None
+    assert repeats_needed(0.9999, 1.0, level=0.05, margin=1.0) is None
     tiny = {"a": (50.0, 51.0, 49.00001), "b": (50.5, 50.0, 49.5)}
     (found,) = arms_result(tiny, claim("a", "b")).findings()
     assert claims_table([found]).rows[0]["needed"] == f"more than {MAX_REPEATS:,}"
 
 
-def test_a_mean_outside_the_margin_is_decided_as_different():
-    outside = repeats_needed(3.0, 1.0, level=0.05, margin=1.0)
-    assert outside is not None and outside == repeats_needed(2.0, 1.0, level=0.05)
+def test_an_equality_with_a_difference_outside_the_margin_needs_the_seeds_that_show_its_distance_from_it():
+    scores = {"a": (52.0, 53.2, 54.0), "b": (50.5, 50.0, 49.5)}
+    found, _ = arms_result(scores, *[claim("a", "b", "equal", margin=1.5)] * 2).findings()
+    assert found.verdict == "undecided" and found.difference is not None and found.difference.spread is not None
+    distance = found.difference.value - 1.5
+    assert distance > 0
+    assert found.needed == repeats_needed(distance, found.difference.spread, level=0.025)
 
 
 def test_table_and_json_have_the_quantities(tmp_path):

@@ -1,6 +1,7 @@
 """Representations of runs: similarity, consistency and cues, on runs of a few steps."""
 
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import torch
 
 from mixlab.data.dataset import Dataset
 from mixlab.errors import UserError
+from mixlab.stats.intervals import mean_interval
 from mixlab.studies import representation
 from mixlab.studies.cue_conflict import partners, with_amplitudes_of
 from mixlab.studies.representation import Settings, layers_of
-from mixlab.studies.representation_claims import alone
-from mixlab.studies.representation_result import RepresentationResult
+from mixlab.studies.representation_claims import Alone, alone
+from mixlab.studies.representation_result import Pair, RepresentationResult
 from mixlab.studies.result import study_page
 from mixlab.training.launch import launch
 from mixlab.training.recipes.parse import parse_training_recipe
@@ -23,6 +25,21 @@ from studies.test_methods import entry_keys
 from studies.test_result import written
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def result_of_pairs() -> Callable[[Mapping[tuple[str, str], float]], RepresentationResult]:
+    """A result with this CKA of one layer for each pair of runs of the models a and b, and no kappa."""
+
+    def made(similar: Mapping[tuple[str, str], float]) -> RepresentationResult:
+        pairs = tuple(Pair(a, b, a[0] == b[0], np.array([[cka]]), None) for (a, b), cka in similar.items())
+        models = {name: name[0] for name in ("a0", "a1", "a2", "b0", "b1", "b2")}
+        nobody = Alone((np.array([], dtype=int),) * 2, 0.0, 1.0)
+        given: dict[str, Any] = {"data": "shades", "settings": {"batch": 8}, "accuracy": {}, "names": (), "shape": {}}
+        given |= {"models": models, "pairs": pairs, "alone": nobody, "images": 8, "references": (), "environment": {}}
+        return RepresentationResult(**given)
+
+    return made
 
 
 @pytest.fixture
@@ -125,11 +142,14 @@ def test_more_images_of_one_model_alone_than_by_chance_need_differences_between_
 
 def test_models_are_compared_with_seeds_in_claims(shades, runs, tmp_path):
     """Identical seeds and another model: the difference is that of the model."""
-    copies = [str(shutil.copytree(name, tmp_path / f"copy-{number}")) for number, name in enumerate((runs[0], runs[2]))]
-    result = run(shades, (runs[0], copies[0], runs[2], copies[1]), batch=12)
+    copies = [
+        str(shutil.copytree(name, tmp_path / f"copy-{number}"))
+        for number, name in enumerate((runs[0], runs[0], runs[2], runs[2]))
+    ]
+    result = run(shades, (runs[0], *copies[:2], runs[2], *copies[2:]), batch=12)
     features, errors = result.findings()
     between = next(pair for pair in result.pairs if not pair.same_model)
-    assert features.difference is not None and features.difference.n == 2
+    assert features.difference is not None and features.difference.n == 3
     assert features.difference.value == pytest.approx(between.similarity - 1)
     assert features.claim.expected == errors.claim.expected == "lower"
     assert "less similar than those of two seeds" in study_page(result).html()
@@ -149,5 +169,21 @@ def test_methods_name_images_runs_and_the_sources_of_the_measures(shades, runs, 
     assert (stored["methods"], stored["bibtex"]) == (result.methods, result.bibtex)
 
 
-def test_without_two_runs_of_two_models_there_are_no_claims(shades, runs):
+def test_a_claim_counts_no_pair_of_runs_as_a_sample(result_of_pairs):
+    """All pairs with different seeds are used, and the interval has two degrees of freedom."""
+    similar = {("a0", "a1"): 0.9, ("a0", "a2"): 0.8, ("a1", "a2"): 0.7, ("b0", "b1"): 0.5, ("b0", "b2"): 0.7}
+    similar |= {("b1", "b2"): 0.9, ("a0", "b1"): 0.2, ("a1", "b0"): 0.4, ("a0", "b2"): 0.3, ("a2", "b0"): 0.3}
+    similar |= {("a1", "b2"): 0.1, ("a2", "b1"): 0.5, ("a0", "b0"): 0.0, ("a1", "b1"): 0.0, ("a2", "b2"): 0.0}
+    features, errors = result_of_pairs(similar).findings()
+    below = {(0, 1): 0.3 - 0.7, (0, 2): 0.3 - 0.75, (1, 2): 0.3 - 0.8}
+    expected = [below[0, 1] + below[0, 2] - below[1, 2], below[0, 1] + below[1, 2] - below[0, 2]]
+    expected.append(below[0, 2] + below[1, 2] - below[0, 1])
+    interval = mean_interval(expected, "CKA")
+    assert features.difference is not None and features.difference.n == 3
+    found = (features.difference.value, features.difference.low, features.difference.high)
+    assert found == pytest.approx((interval.value, interval.low, interval.high))
+    assert errors.difference is None and errors.verdict == "not testable at this scale"
+
+
+def test_without_three_runs_of_two_models_there_are_no_claims(shades, runs):
     assert run(shades, runs, batch=12).findings() == []

@@ -7,10 +7,19 @@ from collections.abc import Sequence
 from scipy.special import stdtr
 
 
-def two_sided_p(differences: Sequence[float]) -> float:
-    """The p-value of a mean difference of 0; NaN if there are fewer than two differences or all are equal."""
-    t, degrees = _t(differences, 0.0)
+def two_sided_p(differences: Sequence[float], mean: float = 0.0) -> float:
+    """The p-value of a mean difference of `mean`; NaN if there are fewer than two differences or all are equal."""
+    t, degrees = _t(differences, mean)
     return 2 * float(stdtr(degrees, -abs(t))) if degrees else math.nan
+
+
+def margin_p(differences: Sequence[float], margin: float) -> float:
+    """The two-sided p-value of a mean difference that is at the nearer end of (-margin, margin).
+
+    Below 0.05, the 95 % interval is either within the margin, for which this is twice `equivalence_p`, or outside.
+    NaN as for `two_sided_p`.
+    """
+    return two_sided_p(differences, math.copysign(margin, statistics.fmean(differences))) if differences else math.nan
 
 
 def equivalence_p(differences: Sequence[float], margin: float) -> float:

@@ -107,8 +107,7 @@ def repeats_needed(mean: float, spread: float, *, level: float, margin: float | 
 
     mean, spread  the observed mean and standard deviation, which are assumed to be the true ones; `spread` > 0
     level         the error rate of the test
-    margin        None: a two-sided test of a mean of 0. Otherwise the test of equivalence if `mean` is within the
-                  margin, else the two-sided test that it is outside
+    margin        None: a two-sided test of a mean of 0. Otherwise two one-sided tests that it is within the margin
 
     None if more than `MAX_REPEATS` are needed.
     """
@@ -117,8 +116,6 @@ def repeats_needed(mean: float, spread: float, *, level: float, margin: float | 
         error = spread / math.sqrt(repeats)
         if margin is None:
             return _power(abs(mean) / error, repeats - 1, level / 2)
-        if abs(mean) > margin:
-            return _power((abs(mean) - margin) / error, repeats - 1, level / 2)
         below, above = ((margin + sign * mean) / error for sign in (1, -1))
         return _power(below, repeats - 1, level) + _power(above, repeats - 1, level) - 1
 

@@ -70,9 +70,9 @@ def tests_sentences(findings: Sequence[Finding]) -> list[str]:
     if equal:
         margins = dict.fromkeys(margin_text(finding.claim) for finding in equal)
         sentences.append(
-            f"{pluralize(len(equal), 'claim')} of equality {_were(equal)} tested with two one-sided t tests within a "
-            f"margin of {join_words(list(margins))} that was fixed in advance ({_n(equal)}); they agree only if the "
-            "95 % interval is within the margin too, and disagree if all of it is outside."
+            f"{pluralize(len(equal), 'claim')} of equality {_were(equal)} tested with two-sided t tests of the "
+            f"difference from the nearer end of a margin of {join_words(list(margins))} that was fixed in advance "
+            f"({_n(equal)}): within the margin, this is the test of equivalence at half the level."
         )
     if findings:
         sentences.append(

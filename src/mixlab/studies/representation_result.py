@@ -1,8 +1,10 @@
 """The result of the study of representations: similarities of pairs of runs, read against pairs of the same model."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import combinations
 from statistics import fmean
 from typing import Any
 
@@ -18,6 +20,7 @@ from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import proportion_interval
+from mixlab.stats.pairs_of_repetitions import pseudo_values
 from mixlab.studies.methods import bibtex, software_sentence, tests_references, tests_sentences
 from mixlab.studies.representation_claims import GROUPINGS, Alone, claims_about
 from mixlab.studies.result import Finding, Sample, findings_of, run_details, verdicts_sentence
@@ -86,7 +89,7 @@ class RepresentationResult:
         parts += [f"{fmean(same):.2f} between seeds of one model"] if same else []
         missing = "" if same else " Without two runs of one model, there is no reference for these values."
         found = self.findings()
-        verdicts = verdicts_sentence(found) if found else "Claims need two runs of each of two models."
+        verdicts = verdicts_sentence(found) if found else "Claims need three runs of each of two models."
         return Summary(
             f"The mean CKA with the most similar layer is {', and '.join(parts)}.{missing}",
             f"On {pluralize(self.images, 'test image')}. {verdicts}",
@@ -103,10 +106,10 @@ class RepresentationResult:
         return found
 
     def findings(self) -> list[Finding]:
-        """Of the claims about the model of the first run and each other model with two runs or more."""
+        """Of the claims about the model of the first run and each other model with three runs or more."""
         first, *others = self._runs
-        others = [other for other in others if len(self._runs[other]) > 1]
-        if len(self._runs[first]) < 2:
+        others = [other for other in others if len(self._runs[other]) > 2]
+        if len(self._runs[first]) < 3:
             return []
         claims = [claim for other in others for claim in claims_about(first, other)]
         values = [values for other in others for values in self._below_seeds(first, other)]
@@ -121,21 +124,24 @@ class RepresentationResult:
         return found
 
     def _below_seeds(self, a: str, b: str) -> tuple[list[float], list[float]]:
-        """For each repetition, the similarity of two models minus that of two seeds: by CKA, and by kappa.
+        """The similarity of two models minus that of two seeds, by CKA and by kappa, as a value for each repetition.
 
-        That of two seeds is the mean of both models, of this repetition and the next one.
+        A pair of repetitions has two pairs of runs of both models, with different seeds, and a pair of each model. No
+        values of kappa if it is not defined for one of them.
         """
         pairs = {frozenset((pair.a, pair.b)): pair for pair in self.pairs}
-        similarities, consistencies = [], []
-        runs = self._runs
-        for number in range(min(len(runs[a]), len(runs[b]))):
-            between = pairs[frozenset((runs[a][number], runs[b][number]))]
-            seeds = [pairs[frozenset((of[number], of[(number + 1) % len(of)]))] for of in (runs[a], runs[b])]
-            similarities.append(between.similarity - fmean(pair.similarity for pair in seeds))
-            kappas = [pair.consistency for pair in seeds if pair.consistency is not None]
-            if between.consistency is not None and kappas:
-                consistencies.append(between.consistency - fmean(kappas))
-        return similarities, consistencies
+        repeats = min(len(self._runs[a]), len(self._runs[b]))
+        similarities, consistencies = np.zeros((2, repeats, repeats))
+        for first, second in combinations(range(repeats), 2):
+            one, other = ([self._runs[model][number] for model in (a, b)] for number in (first, second))
+            between = [pairs[frozenset(runs)] for runs in ((one[0], other[1]), (other[0], one[1]))]
+            seeds = [pairs[frozenset(runs)] for runs in zip(one, other, strict=True)]
+            below = fmean(pair.similarity for pair in between) - fmean(pair.similarity for pair in seeds)
+            similarities[first, second] = similarities[second, first] = below
+            kappas = [math.nan if pair.consistency is None else pair.consistency for pair in (*between, *seeds)]
+            consistencies[first, second] = consistencies[second, first] = fmean(kappas[:2]) - fmean(kappas[2:])
+        defined = not np.isnan(consistencies).any()
+        return pseudo_values(similarities), pseudo_values(consistencies) if defined else []
 
     def tables(self) -> list[Table]:
         rows: list[dict[str, Cell]] = []
@@ -246,8 +252,8 @@ class RepresentationResult:
             f"compared with that of {GROUPINGS:,} random assignments of the runs to groups of the same sizes.",
             "Images with two cues have the Fourier phases of one image and the amplitudes of one of another class.",
             "Intervals of accuracies and of shares of answers are 95 % score intervals over images.",
-            "A claim compares repetition i of two models with the mean of their pairs of seeds i and i + 1; intervals "
-            "of differences are 95 % intervals of Student's t over repetitions."
+            "A claim compares all pairs of runs of two models with different seeds with all pairs of seeds of each; "
+            "intervals of differences are 95 % intervals of Student's t over jackknife values, one for each repetition."
             if findings
             else "",
             *tests_sentences(findings),
@@ -259,7 +265,9 @@ class RepresentationResult:
     def bibtex(self) -> str:
         findings = self.findings()
         tests = tests_references(findings) if findings else []
-        return bibtex([*self.references, *_MEASURES, "permutationp", "wilson", *tests])
+        return bibtex(
+            [*self.references, *_MEASURES, "permutationp", "wilson", *(["jackknife"] if findings else []), *tests]
+        )
 
     def details(self) -> Section:
         return run_details(self)

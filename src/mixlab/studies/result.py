@@ -19,7 +19,7 @@ from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import mean_interval
 from mixlab.stats.paired import detectable_difference, holm
-from mixlab.stats.paired_t import equivalence_p, two_sided_p
+from mixlab.stats.paired_t import margin_p, two_sided_p
 from mixlab.stats.sample_size import MAX_REPEATS, detectable_margin, repeats_needed
 
 ALPHA = 0.05
@@ -62,8 +62,8 @@ class Finding:
     """The result for a claim.
 
     difference  the contrast of the claim; None if it is not defined, such as a drop of a model at chance
-    p_holm      p-value of the difference from 0, or of equivalence for "equal", adjusted for all claims of the study;
-                None for a counted contrast, which needs no test
+    p_holm      p-value of the difference from 0, or from the nearer end of the margin for "equal", adjusted for all
+                claims of the study; None for a counted contrast, which needs no test
     needed      for "undecided": the repetitions that would decide with a probability of 80 % if the observed mean and
                 spread are the true ones; None if they are unknown or more than `MAX_REPEATS`
     detectable  the true difference that would be significant with a probability of 80 % at this number of repetitions
@@ -78,27 +78,14 @@ class Finding:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the result agrees with the claim, at the level `ALPHA`.
-
-        For "equal", the interval must be within the margin as well: its level is stricter than that of the test.
-        """
-        if self.difference is None or not self.claim.testable:
+        """Whether the result agrees with the claim, at the level `ALPHA`."""
+        if self.difference is None or self.difference.low is None or not self.claim.testable:
             return "not testable at this scale"
-        low, high = self.difference.low, self.difference.high
-        if low is None or high is None:
-            return "not testable at this scale"
-        if self.p_holm is None:
-            value, margin = self.difference.value, self.claim.margin
-            holds = {"higher": value > 0, "lower": value < 0, "equal": abs(value) <= margin}[self.claim.expected]
-            return "agrees" if holds else "disagrees"
-        if self.claim.expected == "equal":
-            margin = self.claim.margin
-            if self.p_holm < ALPHA and -margin <= low and high <= margin:
-                return "agrees"
-            return "disagrees" if max(low, -high) > margin else "undecided"
-        if self.p_holm >= ALPHA:
+        if self.p_holm is not None and self.p_holm >= ALPHA:
             return "undecided"
-        return "agrees" if (self.difference.value > 0) == (self.claim.expected == "higher") else "disagrees"
+        value, margin = self.difference.value, self.claim.margin
+        holds = {"higher": value > 0, "lower": value < 0, "equal": abs(value) <= margin}[self.claim.expected]
+        return "agrees" if holds else "disagrees"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"verdict": self.verdict}
@@ -121,7 +108,7 @@ def findings_of(claims: Sequence[Claim], samples: Sequence[Sample]) -> list[Find
     p_values = []
     for claim, sample in zip(claims, samples, strict=True):
         equal = claim.expected == "equal"
-        p = equivalence_p(sample.values, claim.margin) if equal else two_sided_p(sample.values)
+        p = margin_p(sample.values, claim.margin) if equal else two_sided_p(sample.values)
         p_values.append(1.0 if math.isnan(p) else p)
     findings = []
     for claim, sample, p_holm in zip(claims, samples, holm(p_values) if p_values else [], strict=True):
@@ -144,17 +131,19 @@ def _detectable(claim: Claim, spread: float, repeats: int, claims: int) -> float
 
 
 def _needed(claim: Claim, mean: float, spread: float, claims: int) -> int | None:
-    margin = claim.margin if claim.expected == "equal" else None
-    is_outside = margin is not None and abs(mean) > margin  # which the 95 % interval decides
-    return repeats_needed(mean, spread, level=ALPHA if is_outside else first_level(claim, claims), margin=margin)
+    if claim.expected != "equal":
+        return repeats_needed(mean, spread, level=first_level(claim, claims))
+    if abs(mean) > claim.margin:
+        return repeats_needed(abs(mean) - claim.margin, spread, level=ALPHA / claims)
+    return repeats_needed(mean, spread, level=first_level(claim, claims), margin=claim.margin)
 
 
 def first_level(claim: Claim, claims: int) -> float:
     """The level of the first step of Holm's method for `claims` claims, at which a single one is decided for certain.
 
-    A claim of equality needs at least `ALPHA` / 2, with which the 95 % interval is within the margin.
+    It is that of a two-sided test for a direction, and of each of two one-sided tests for equality.
     """
-    return ALPHA / max(claims, 2 if claim.expected == "equal" else 1)
+    return ALPHA / claims / (2 if claim.expected == "equal" else 1)
 
 
 def counted_finding(claim: Claim, count: float) -> Finding:
