@@ -25,6 +25,8 @@ COVERED_ELSEWHERE = {
     "make demo": "tests/comparison/test_main_job.py runs the command with three of the five models",
     "make test": "runs this test",
     'pip install ".[baselines]"': "tests/test_wheel.py builds and checks the wheel",
+    "mixlab compare --data cifar10 --models mixer_nano,convmixer_nano,davit_nano --minutes 67": "takes an hour; "
+    "tests/comparison/test_compare.py compares at equal time",
     "mixlab compare --data digits": "tests/comparison/test_main_job.py runs it with three of the five models",
     "python benchmarks/recommendation.py --out rates.json": "tests/stats/test_recommendation_benchmark.py",
     "python benchmarks/recommendation.py --part folds --out folds.json": "tests/stats/test_recommendation_benchmark.py",
@@ -35,6 +37,12 @@ COVERED_ELSEWHERE = {
     "tests/evaluation/probes/test_probe.py uses others",
     "mixlab study permutation --data cifar10 --dry-run": "tests/cli/test_study.py runs it on few images",
     "mixlab study permutation --data cifar10": "tests/studies/test_permutation.py runs it on few images",
+    "mixlab compare --data cifar10 --models mixer_nano,convmixer_nano --epochs 15 --tune 8 --out tuned": (
+        "tests/cli/test_study.py runs it on few images"
+    ),
+    "mixlab study permutation --data cifar10 --models mixer_nano,convmixer_nano --epochs 15 --tuned tuned": (
+        "tests/cli/test_study.py runs it on few images"
+    ),
     "mixlab study data-scale --data cifar10 --dry-run": "tests/cli/test_study.py runs it on few images",
     "mixlab study model-scale --data cifar10 --dry-run": "tests/studies/test_model_scale.py runs it on few images",
     "mixlab study convmixer --data digits --dry-run": "tests/studies/test_convmixer.py runs it with smaller models",
@@ -43,6 +51,7 @@ COVERED_ELSEWHERE = {
     "mixlab study position --data cifar10 --seeds 3 --pilot": "tests/cli/test_study.py runs it on few images",
     "mixlab study position --data two-shapes": "tests/studies/test_position.py runs it with smaller models",
     "mixlab study resolution --data cifar10": "tests/cli/test_study.py runs it on few images",
+    "mixlab study resolution --data folder:pets --seeds 2 --epochs 1": "tests/cli/test_study.py runs it",
     "mixlab study transfer --data cifar10": "tests/cli/test_study.py runs it on few images",
     "mixlab study dual-attention --data cifar10": "tests/studies/test_dual_attention.py runs it on few images",
     "mixlab study tying --data cifar10": "tests/studies/test_tying.py runs it on few images",

@@ -19,6 +19,7 @@ from mixlab.models import mixer
 from mixlab.speed.plan import ComputeMode
 from mixlab.training.planning import autotune
 from mixlab.training.planning.autotune import Timings
+from shape_masks import write_camvid
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 STUDY = ("study", "resolution", "--data", "folder:pets", "--seeds", "2", "--epochs", "1", "--images", "8")
@@ -92,8 +93,9 @@ def test_a_transfer_of_trained_weights_is_refused(refused):
     assert "mixer_b16.goog_in1k has trained weights, but the study trains the model itself" in sentence
 
 
-def test_a_pilot_of_new_classes_is_refused(refused):
-    assert "--pilot leaves a fold" in refused("study", "transfer", "--data", "digits", "--pilot", "--quiet")
+def test_a_pilot_of_masks_is_refused(refused):
+    masks = f"masks:{write_camvid(Path('shapes'))}"
+    assert "--pilot leaves out images or sounds" in refused("study", "dense", "--data", masks, "--pilot", "--quiet")
 
 
 def test_the_help_lists_the_studies_with_their_questions(run):
@@ -135,6 +137,7 @@ def test_the_options_of_a_study_are_the_fields_of_its_settings_with_their_help(r
         "--format",
         "--out",
         "--speed",
+        "--tuned",
     ]
     for field in fields(settings):
         assert field.metadata["help"] in out
@@ -281,6 +284,30 @@ def test_your_own_model_takes_part(run, pets):
     ended = run(*PERMUTATION, *models, "--data", f"folder:{pets}", "--epochs", "1", "--dry-run", "--quiet")
     assert ended.status == 0
     assert f"py:mine.py:Mixer:{fields}, both permuted" in ended.out
+
+
+@pytest.mark.long
+def test_a_study_with_tuned_settings_says_so_and_can_be_repeated(run, pets):
+    source = Path(mixer.__file__).read_text(encoding="utf-8")
+    Path("mine.py").write_text(source.replace("patch_size: int  #", "patch_size: int = 4  #"), encoding="utf-8")
+    mine = "py:mine.py:Mixer:channels=8:token_hidden=8:channel_hidden=8:depth=1"
+    trial = {"settings": {"learning_rate": 0.003, "weight_decay": 0.1, "stochastic_depth": 0.0, "augmentation": 0.5}}
+    tuning = {mine: {"trials": [trial], "best": 0}}
+    Path("tuned").mkdir()
+    Path("tuned/results.json").write_text(json.dumps({"data": {"name": "pets"}, "tuning": tuning}))
+    small = ("--data", "folder:pets", "--image-size", "8", "--epochs", "1", "--seeds", "2", "--exact-steps", "1")
+    ended = run(*PERMUTATION, *small, "--models", mine, "--tuned", "tuned", "--out", "found", "--quiet")
+    assert ended.status == 0, ended.err
+    results = json.loads(Path("found/results.json").read_text())
+    assert "--tuned tuned" in results["command"]
+    assert any("best of 1 trial of its model on training images of pets" in note for note in results["notes"])
+    assert {recipe["optimizer"]["learning_rate"] for recipe in results["recipes"].values()} == {0.003}
+
+
+def test_tuned_settings_are_those_of_a_comparison_of_the_models(run, refused, pets):
+    assert "is not the result of a comparison with tuned" in refused(
+        *PERMUTATION, "--data", "folder:pets", "--tuned", "nowhere", "--dry-run"
+    )
 
 
 def test_an_occupied_folder_is_refused_before_anything_is_trained(refused, pets):

@@ -10,7 +10,6 @@ import pytest
 
 from mixlab.comparison import tuning as tuning_module
 from mixlab.comparison.candidates import PlannedCandidate, make_candidate
-from mixlab.comparison.search_space import Settings, sample_settings
 from mixlab.comparison.trainings import Trained
 from mixlab.comparison.tuning import FOLDS, Trial, Tuning, tune
 from mixlab.comparison.tuning_page import settings_table, tuning_sections
@@ -21,6 +20,7 @@ from mixlab.report.page import Page, Summary
 from mixlab.runs.folder import Run
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.job import resolve
+from mixlab.training.recipes.search_space import Settings, sample_settings
 from mixlab.training.training import Training
 
 MODELS = ("convmixer_nano", "mixer_nano")

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+import torch
 
 from mixlab.errors import UserError
 from mixlab.stats.polynomial import exact_quadratic
@@ -13,7 +14,7 @@ from mixlab.studies import cost
 from mixlab.studies.cost import Settings, patches_of
 from mixlab.studies.cost_result import FIXED_PATCHES, MORE_PATCHES, WIDENED, CostResult
 from mixlab.studies.result import study_page
-from mixlab.zoo.architecture import architecture
+from mixlab.zoo.architecture import Architecture, architecture
 from studies.test_methods import entry_keys
 from studies.test_result import written
 
@@ -101,10 +102,42 @@ def test_with_larger_patches_only_the_stem_grows(result):
     assert "The patch size of davit_nano is fixed" in result.notes[0]
 
 
-def test_activations_of_a_model_are_linear_in_the_number_of_patches(result):
-    for line in result.series(MORE_PATCHES).values():
-        first = line[0].activation_bytes / line[0].patches
-        assert all(point.activation_bytes == first * point.patches for point in line)
+def test_memory_is_linear_in_the_number_of_patches(result):
+    """At the peak, a Mixer and a ViT hold four tensors of 64 channels, and two of 256: before and after GELU."""
+    lines = result.series(MORE_PATCHES)
+    for line in lines.values():
+        first = line[0].memory_bytes / line[0].patches
+        assert [point.memory_bytes for point in line] == pytest.approx([first * point.patches for point in line], 0.01)
+    for name in ("mixer_nano", "vit_nano"):
+        assert [point.memory_bytes for point in lines[name]] == [
+            4 * (4 * 64 + 2 * 256) * point.patches for point in lines[name]
+        ]
+
+
+def test_memory_with_unfused_attention_includes_all_scores_and_their_softmax(result):
+    for name, line in result.series(MORE_PATCHES).items():
+        if name == "vit_nano":
+            heads = architecture("vit_nano").config["arguments"]["num_heads"]
+            assert all(point.unfused_memory_bytes > 4 * 2 * heads * point.patches**2 for point in line)
+            assert line[2].unfused_memory_bytes > 4 * line[1].unfused_memory_bytes
+        else:
+            assert all(point.unfused_memory_bytes == point.memory_bytes for point in line)
+
+
+def test_memory_of_another_device_is_measured_on_the_cpu(monkeypatch):
+    devices = []
+
+    def memory(built: Architecture, device: torch.device) -> tuple[int, int]:
+        devices.append(device.type)
+        return 1, 1
+
+    monkeypatch.setattr(cost.machine, "pick_device", lambda: torch.device("meta"))
+    monkeypatch.setattr(cost.machine, "device_name", str)
+    monkeypatch.setattr(cost, "interleaved", fixed_times)
+    monkeypatch.setattr(cost, "_memory", memory)
+    made = cost.run(Settings(models=("convmixer_nano",), rounds=2), quiet=True, log=lambda sentence: None)
+    assert set(devices) == {"cpu"}
+    assert made.notes == ("Memory is measured on the CPU, because PyTorch does not record it on meta.",)
 
 
 def test_the_claim_compares_the_quadratic_share_of_the_times_of_every_round(result):
@@ -132,14 +165,15 @@ def test_the_claim_compares_the_quadratic_share_of_the_times_of_every_round(resu
 
 def test_the_result_has_a_page_and_json(result, tmp_path):
     html = study_page(result).html()
-    assert html.count('<svg class="panel"') == 7
+    assert html.count('<svg class="panel"') == 10
     assert len(result.to_dict()["points"]) == 3 * 5 + 3 * 3
     stored = written(result, tmp_path)
     assert (stored["methods"], stored["bibtex"]) == (result.methods, result.bibtex)
 
 
 def test_methods_say_what_is_counted_and_what_is_measured(result):
-    assert "were counted and are exact" in result.methods
+    assert "Multiply-accumulates and parameters were counted and are exact" in result.methods
+    assert "is the measured peak of what it takes from PyTorch's allocator" in result.methods
     assert "Forward passes of 1 image in eager fp32 were timed in 3 rounds" in result.methods
     assert "order statistics" not in result.methods  # three rounds are too few
     assert "1 claim of a direction was tested" in result.methods and "(n = 3)" in result.methods
@@ -155,10 +189,13 @@ def test_without_claims_no_test_is_named(result):
 
 def test_a_caption_names_what_its_panels_show_and_which_lines_coincide(result):
     more, larger = result.figures()
-    assert more.caption.startswith("Multiply-accumulates, parameters and activations are counted, times are measured.")
-    assert larger.caption.startswith("Multiply-accumulates and parameters are counted, times are measured.")
+    for figure in (more, larger):
+        assert figure.caption.startswith(
+            "Multiply-accumulates and parameters are counted; time, memory and memory with unfused attention are "
+            "measured. Lines that differ by at most 5 %: "
+        )
     assert "multiply-accumulates of mixer_nano and convmixer_nano; parameters of vit_nano, conv" in more.caption
-    assert larger.caption.endswith("parameters of mixer_nano and vit_nano.")
+    assert "parameters of mixer_nano and vit_nano; memory of mixer_nano and vit_nano" in larger.caption
     assert more.html().count("</li>") == 5
 
 

@@ -25,7 +25,7 @@ from mixlab.studies.model_filters import channel_attention_maps, source_position
 from mixlab.studies.result import study_page
 from mixlab.weights.adapt import Weights
 from mixlab.weights.storage.write import write_model_folder
-from mixlab.zoo.architecture import Architecture, architecture
+from mixlab.zoo.architecture import Architecture, architecture, trust_named_code
 from studies.test_methods import entry_keys
 from studies.test_result import written
 
@@ -163,7 +163,7 @@ def test_the_result_has_a_page_tables_and_json(tmp_path):
     (finding,) = result.findings()
     assert (finding.verdict, finding.claim.unit) == ("undecided", "periods per position")  # p = 0.05 with 19
     assert stored["findings"][0]["verdict"] == "undecided"
-    assert "each of 1 block is the mean frequency of its filters (n = 12)" in result.methods
+    assert "the mean frequency of the filters of a block (token-mixing units of 1 block, n = 12)" in result.methods
     assert "19 random permutations of the positions" in result.methods and "Holm's method" in result.methods
     assert entry_keys(result.bibtex) == ["mixlab", "pytorch", "mixer", "permutationp", "holm"]
     assert "19 random permutations of the positions" in html and "@article{permutationp," in html
@@ -178,6 +178,76 @@ def test_a_convmixer_shows_its_kernels(tmp_path):
         ("block 2", (8, 3, 3)),
     ]
     assert study_page(result).html().count("<img") == 3
+
+
+def my_folder(folder: Path, name: str, transform: Transform | None = None) -> tuple[Path, Any]:
+    """The weights of your own model, and the model, with smooth units in its first token MLP if it has one."""
+    trust_named_code(name)
+    built = architecture(name, classes=10)
+    model: Any = built.build()
+    if hasattr(model.body[0], "mixer"):
+        weight = model.body[0].mixer.token_mlp.first.weight
+        maps = cosines(len(weight))
+        if transform is not None:
+            sources = source_positions(transform, (32, 32), 4)
+            assert sources is not None
+            maps = maps.reshape(len(maps), -1)[:, sources[0]].reshape(maps.shape)
+        with torch.no_grad():
+            weight.copy_(torch.from_numpy(maps).flatten(1))
+    return model_folder(folder, built, model, transform), model
+
+
+def test_your_own_block_shows_its_token_mixing_units_and_its_kernels(tmp_path, my_mixer):
+    folder, model = my_folder(tmp_path / "own", my_mixer)
+    result = run(folder, permutations=199, blocks="1,6")
+    blocks = [f"block {number}" for number in range(1, 7)]
+    assert [(each.kind, each.block) for each in result.measured] == [
+        *(("token-mixing units", block) for block in blocks),
+        *(("depthwise kernels", block) for block in blocks),
+    ]
+    units, kernels = result.measured[0], result.measured[6]
+    assert units.maps == pytest.approx(cosines(64), abs=1e-6)
+    assert np.array_equal(kernels.maps, model.body[0].local.weight.detach().double().numpy()[:, 0])
+    assert [table.title for table in result.tables()] == [
+        "Smoothness of the token-mixing units",
+        "Smoothness of the depthwise kernels",
+    ]
+    assert [(figure.title, len(figure.panels)) for figure in result.figures()[:2]] == [
+        ("Token-mixing units", 2),
+        ("Depthwise kernels", 2),
+    ]
+    assert result.p_holm[0] == pytest.approx(12 * 0.005)  # of 12 claims
+    assert len(result.findings()) == 12
+    assert "The depthwise kernels of" in result.summary.sentence
+    assert "(token-mixing units of 6 blocks, n = 64; depthwise kernels of 6 blocks, n = 64)" in result.methods
+    assert study_page(result).html().count("<img") == 5
+    assert {each["filters"] for each in written(result, tmp_path)["blocks"]} == {units.kind, kernels.kind}
+
+
+def test_only_the_units_over_all_patches_are_unpermuted(tmp_path, my_mixer):
+    permuted = Transform("permute_patches_and_pixels", seed=5, patch_size=4)
+    folder, _ = my_folder(tmp_path / "own", my_mixer, permuted)
+    result = run(folder, permutations=199)
+    assert [(each.kind, each.arrangement) for each in result.measured[::6]] == [
+        ("token-mixing units", STORED),
+        ("depthwise kernels", STORED),
+        ("token-mixing units", UNPERMUTED),
+    ]
+    assert result.measured[12].maps == pytest.approx(cosines(64), abs=1e-6)
+    assert result.measured[12].p == 0.005 < 0.05 < result.measured[0].p
+    assert [result.claimed[index] for index in (0, 6, 12)] == [False, True, True]
+    assert result.p_holm[12] == pytest.approx(12 * 0.005)
+    assert len(result.findings()) == 12
+    assert "un-permuted. The depthwise kernels of" in result.summary.sentence
+
+
+def test_layers_over_the_places_are_found_by_their_inputs_and_named_in_a_block_with_several(tmp_path, gated):
+    folder, model = my_folder(tmp_path / "own", gated)
+    result = run(folder, permutations=19)
+    assert [each.block for each in result.measured] == ["block 1, gate.places", "block 1, transposed"]
+    without_class_token = model.body[0].gate.places.weight.detach().double().numpy()[:, 1:]
+    assert np.array_equal(result.measured[0].maps, without_class_token.reshape(17, 4, 4))
+    assert "of 2 layers" in result.summary.sentence
 
 
 def test_a_davit_shows_its_channel_attention(tmp_path):
@@ -227,5 +297,5 @@ def test_models_without_filters_and_blocks_out_of_range_are_refused(tmp_path):
     with pytest.raises(UserError, match="has no filters that this study knows: give --model with a Mixer"):
         run(model_folder(tmp_path / "attention", attention, attention.build()))
     vit = architecture("vit_nano", depth=1)
-    with pytest.raises(UserError, match="Filters are defined for Mixers, ConvMixers and DaViTs"):
+    with pytest.raises(UserError, match="Filters are defined for Mixers, ConvMixers, DaViTs and your own models"):
         run(model_folder(tmp_path / "vit", vit, vit.build()))

@@ -16,6 +16,7 @@ from mixlab.studies.mixing import MixingResult, Settings
 from mixlab.studies.mixing_claims import mixing_findings
 from mixlab.studies.mixing_modules import FIXED, MixingModule, mixing_modules
 from mixlab.studies.result import claims_table, study_page
+from mixlab.zoo.architecture import architecture
 from studies.test_methods import entry_keys
 from studies.test_result import written
 
@@ -25,13 +26,26 @@ BOTH = "places and channels"
 
 @pytest.fixture(scope="module")
 def result() -> MixingResult:
-    return mixing.run(Settings(models=MODELS, rows=32, images=2), quiet=True, log=lambda sentence: None)
+    return measured(*MODELS)
+
+
+def measured(*models: str) -> MixingResult:
+    return mixing.run(Settings(models=models, rows=32, images=2), quiet=True, log=lambda sentence: None)
+
+
+def found(result: MixingResult) -> dict[tuple[str, str], tuple[set[str], int]]:
+    """What the modules of a kind mix, and their largest reach."""
+    return {
+        (name, kind): ({one.mixes for one in ones}, max(one.reach for one in ones))
+        for name, by_kind in result.kinds.items()
+        for kind, ones in by_kind.items()
+    }
 
 
 def modules(name: str, kind: str) -> list[MixingModule]:
     model = mixing._random_model(name, seed=0).double().eval()
     image = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    return [one for one in mixing_modules(model, image) if one.kind == kind]
+    return [one for one in mixing_modules(model, architecture(name), image) if one.kind == kind]
 
 
 MIXES = {  # what, and the reach in cells
@@ -62,12 +76,63 @@ MIXES = {  # what, and the reach in cells
 
 
 def test_every_module_mixes_what_its_definition_says(result):
-    found = {
-        (name, kind): ({one.mixes for one in ones}, max(one.reach for one in ones))
-        for name, by_kind in result.kinds.items()
-        for kind, ones in by_kind.items()
+    assert found(result) == {key: ({mixes}, reach) for key, (mixes, reach) in MIXES.items()}
+
+
+def test_a_new_branch_of_your_own_block_is_measured(my_mixer):
+    result = measured(my_mixer)
+    own = {"MyBlock.local": ("places", 1), "whole MyBlock": (BOTH, 7)}
+    of_mixer = {kind: expected for (name, kind), expected in MIXES.items() if name == "mixer_nano"}
+    assert found(result) == {(my_mixer, kind): ({mixes}, reach) for kind, (mixes, reach) in (own | of_mixer).items()}
+    assert {kind: len(ones) for kind, ones in result.kinds[my_mixer].items()} == dict.fromkeys(own | of_mixer, 6) | {
+        "stem": 1
     }
-    assert found == {key: ({mixes}, reach) for key, (mixes, reach) in MIXES.items()}
+    assert result.summary.sentence == "Places only: MyBlock.local and token MLP. Places and channels: whole MyBlock."
+    assert {finding.verdict for finding in result.findings()} == {"agrees"}
+
+
+def test_a_new_branch_depends_on_exactly_its_kernel(my_mixer):
+    branches = modules(my_mixer, "MyBlock.local")
+    assert len(branches) == 6
+    for one in branches:
+        assert (one.layouts, one.grids) == (("channel row column",) * 2, ((8, 8), (8, 8)))
+        places, _, gradients = one.rows(16, torch.Generator().manual_seed(0))
+        row, column = torch.arange(64) // 8, torch.arange(64) % 8
+        for place, gradient in zip(places, gradients, strict=True):
+            near = ((row - place // 8).abs() <= 1) & ((column - place % 8).abs() <= 1)
+            assert torch.equal(gradient.any(dim=1), near)
+
+
+def test_modules_of_a_block_are_found_by_what_they_map(gated):
+    assert found(measured(gated)) == {
+        (gated, "stem"): ({"channels"}, 0),
+        (gated, "Block.gate"): ({"places"}, 3),
+        (gated, "Block.transposed"): ({"places"}, 3),
+        (gated, "Block.branches.0"): ({"channels"}, 0),
+        (gated, "Block.branches.1"): ({"nothing"}, 0),
+        (gated, "whole Block"): ({BOTH}, 3),
+    }
+
+
+def test_the_row_of_a_block_shows_mixing_without_a_module():
+    name = "variant:pooling_mixer:image_size=32:patch_size=8:channels=8:token_hidden=1:channel_hidden=8:depth=1"
+    by_kind = found(measured(name))
+    assert by_kind[name, "whole PoolingBlock"] == ({BOTH}, 3)
+    assert {mixes for _, kind in by_kind for mixes in by_kind[name, kind][0] if "whole" not in kind} == {"channels"}
+
+
+def test_the_blocks_of_stages_and_their_attention_are_measured():
+    sizes = "image_size=32:patch_size=4:channels=32:channel_hidden=16:depths=[1,1,1]"
+    name = f"variant:metaformer:{sizes}:mixing=attention:shape=pyramid"
+    by_kind = found(measured(name))
+    assert by_kind[name, "MetaFormerStage.merge"] == ({"channels"}, 0)
+    assert by_kind[name, "MetaFormerBlock.mixing"] == ({BOTH}, 15)
+
+
+def test_a_part_with_the_name_of_an_attention_has_a_row_with_fixed_weights():
+    name = "variant:attention_mixer:image_size=32:patch_size=8:channels=64:token_hidden=1:channel_hidden=8:depth=1"
+    by_kind = found(measured(name))
+    assert by_kind[name, "AttentionBlock.attention" + FIXED] == by_kind[name, "AttentionBlock.attention"] == ({BOTH}, 3)
 
 
 def test_a_token_mlp_and_attention_over_all_places_depend_on_every_place(result):
@@ -140,9 +205,9 @@ def test_the_mixing_distance_weighs_distances_by_the_squared_gradient():
     layouts: Any = ("place channel", "place channel")
     one = MixingModule("line", lambda x: weights @ x, x, layouts, ((1, 3), (1, 3)))
     places, _, _ = one.rows(1, torch.Generator().manual_seed(0))
-    found = mixing_of(one, side=5, count=1, generator=torch.Generator().manual_seed(0))
+    mixed = mixing_of(one, side=5, count=1, generator=torch.Generator().manual_seed(0))
     distance = 5 * (4 * int(places[0]) + (2 - int(places[0]))) / 5
-    assert found == Mixing("line", "places", max(int(places[0]), 2 - int(places[0])), 2 / 3, distance)
+    assert mixed == Mixing("line", "places", max(int(places[0]), 2 - int(places[0])), 2 / 3, distance)
 
 
 def test_the_effective_receptive_field_of_convolutions_is_within_their_reach():
@@ -198,8 +263,11 @@ def test_a_line_joins_the_distances_of_modules_of_one_kind(result):
     ]
     shown = distances.panels[0].svg()
     assert ">Mixing distance (px)<" in shown and ">Depth (%)<" in shown
-    found = [one.distance for one in result.kinds["davit_nano"]["channel attention"]]
-    assert f"channel attention {short(found[0])} to {short(found[-1])}" in distances.panels[0].alt
+    distances_by_depth = [one.distance for one in result.kinds["davit_nano"]["channel attention"]]
+    assert (
+        f"channel attention {short(distances_by_depth[0])} to {short(distances_by_depth[-1])}"
+        in distances.panels[0].alt
+    )
 
 
 def test_methods_say_that_counts_are_exact_and_need_no_tests(result, tmp_path):
@@ -214,11 +282,13 @@ def test_methods_say_that_counts_are_exact_and_need_no_tests(result, tmp_path):
     assert (stored["methods"], stored["bibtex"]) == (result.methods, result.bibtex)
 
 
-def test_a_model_without_known_modules_is_refused():
-    sizes = "patch_size=8:channels=8:token_hidden=1:channel_hidden=8:depth=1"
-    settings = Settings(models=(f"variant:pooling_mixer:{sizes}",))
-    with pytest.raises(UserError, match=r"^variant:pooling_mixer.* has no modules that this study knows"):
-        mixing.run(settings, quiet=True, log=print)
+def test_models_without_blocks_or_of_one_image_size_are_refused(gated):
+    with pytest.raises(UserError, match=r"without_blocks.* has no modules that this study knows"):
+        measured(gated.replace("Gated", "without_blocks"))
+    with pytest.raises(
+        UserError, match=r"also builds py:.*:of_one_size:.* twice the height and width, which fails: py:"
+    ):
+        measured(gated.replace("Gated", "of_one_size"))
 
 
 def test_a_model_that_is_given_twice_is_refused():

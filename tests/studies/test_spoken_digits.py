@@ -73,7 +73,7 @@ def test_other_data_are_refused(name: str):
 
 def test_a_pilot_is_refused(digits: Path):
     dataset = open_dataset(f"spoken-digits:{digits}", quiet=True)
-    with pytest.raises(UserError, match="already leave out images or classes"):
+    with pytest.raises(UserError, match="trainings of this study are evaluated on other data, such as spoken-digits:"):
         pilot_arms(spoken_digits.arms(dataset, Settings()), dataset)
 
 

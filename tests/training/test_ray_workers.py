@@ -67,29 +67,11 @@ def checkpoint(folder: Path) -> int:
 
 
 @pytest.mark.long
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_another_worker_continues_the_training_of_a_killed_one_at_its_last_checkpoint(environment, tmp_path):
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM and no SIGKILL")
+def test_a_signal_stops_all_workers_and_another_worker_continues_the_training_of_a_killed_one(environment, tmp_path):
+    """Stopped with checkpoints by a signal, continued by the same command, and then one of its workers is killed."""
     process = started(environment, tmp_path, 300, "out")
-    held = running(tmp_path / "store", process, after=20)
-    killed, other = held
-    before = checkpoint(killed)
-    os.kill(held[killed]["process"], signal.SIGKILL)
-    _, log = process.communicate(timeout=500)
-    assert process.returncode == 0, log
-    assert (tmp_path / "out" / "report.html").exists()
-    assert [Run(folder).state for folder in held] == ["done", "done"]
-    (resumed,) = read_history(Run(killed).journal).resumed
-    assert resumed["step"] >= before
-    assert not read_history(Run(other).journal).resumed
-    plans = [Run(folder).plan for folder in held]
-    assert plans[0]["precision"] == plans[1]["precision"] and [plan["threads"] for plan in plans] == [1, 1]
-
-
-@pytest.mark.long
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
-def test_a_signal_stops_all_workers_with_checkpoints_and_the_same_command_continues(environment, tmp_path):
-    process = started(environment, tmp_path, 2000, "out")
-    held = running(tmp_path / "store", process, after=5)
+    stopped = running(tmp_path / "store", process, after=5)
     process.terminate()
     _, log = process.communicate(timeout=120)
     assert process.returncode == 75, log
@@ -97,15 +79,24 @@ def test_a_signal_stops_all_workers_with_checkpoints_and_the_same_command_contin
         "mixlab: Stopped by SIGTERM. Finished trainings and the checkpoints of the others are stored: run the same "
         "command again to continue."
     )
-    assert [Run(folder).state for folder in held] == ["stopped", "stopped"]
+    assert [Run(folder).state for folder in stopped] == ["stopped", "stopped"]
     assert not (tmp_path / "out").exists()
-    process = started(environment, tmp_path, 2000, "out")
-    patience = time.monotonic() + 240
-    while not all(read_history(Run(folder).journal).resumed for folder in held):
-        assert time.monotonic() < patience and process.poll() is None
-        time.sleep(0.2)
-    process.terminate()
-    process.communicate(timeout=120)
+    at = {folder: checkpoint(folder) for folder in stopped}
+
+    process = started(environment, tmp_path, 300, "out")
+    held = running(tmp_path / "store", process, after=max(at.values()) + 15)
+    killed, other = held
+    before = checkpoint(killed)
+    os.kill(held[killed]["process"], signal.SIGKILL)
+    _, log = process.communicate(timeout=500)
+    assert process.returncode == 0, log
+    assert (tmp_path / "out" / "report.html").exists()
+    assert [Run(folder).state for folder in held] == ["done", "done"]
+    after_signal, after_kill = (each["step"] for each in read_history(Run(killed).journal).resumed)
+    assert (after_signal, after_kill >= before) == (at[killed], True)
+    assert [each["step"] for each in read_history(Run(other).journal).resumed] == [at[other]]
+    plans = [Run(folder).plan for folder in held]
+    assert plans[0]["precision"] == plans[1]["precision"] and [plan["threads"] for plan in plans] == [1, 1]
 
 
 @pytest.mark.parametrize(

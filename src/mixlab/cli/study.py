@@ -113,7 +113,8 @@ def _command(name: str) -> Callable[..., None]:
         if ran is None:
             return
         findings = ran.result.findings()
-        repeated = _command_line(name, {"data": data, **_changed(settings), "speed": chosen.get("speed", "auto")})
+        of_trainings = {"tuned": chosen.get("tuned"), "speed": chosen.get("speed", "auto")}
+        repeated = _command_line(name, {"data": data, **_changed(settings), **of_trainings})
         write_result(folder, ran.result, command=repeated, trained=ran.trained, left_out=ran.left_out, notes=ran.notes)
         show([*([claims_table(findings)] if findings else []), *ran.result.tables()], chosen["format"])
         log = logger(quiet=False) if chosen["format"] != "table" else print
@@ -150,6 +151,15 @@ _OF_TRAININGS: dict[str, tuple[Any, Any]] = {
         Annotated[Literal["auto", "off"], typer.Option(help="off: eager execution in fp32, without timing.")],
         "auto",
     ),
+    "tuned": (
+        Annotated[
+            Path | None,
+            typer.Option(
+                help="Folder of a comparison with --tune, whose settings replace those of the default recipes."
+            ),
+        ],
+        None,
+    ),
     "dry_run": (
         Annotated[bool, typer.Option("--dry-run", help="Print trainings, hours and disk space without training.")],
         False,
@@ -160,7 +170,7 @@ _OF_TRAININGS: dict[str, tuple[Any, Any]] = {
             typer.Option(
                 "--pilot",
                 help="Print the repetitions that each claim needs, from trainings that leave a fifth of the training "
-                "images out, and are evaluated on it. Not for studies that leave out images themselves.",
+                "images out, and are evaluated on it. Not for dense, spoken-digits and text.",
             ),
         ],
         False,
@@ -192,12 +202,16 @@ def _run_trainings(module: Any, data: str | None, settings: Any, chosen: Mapping
     """None for --dry-run, which prints the costs, and for --pilot, which prints the repetitions."""
     from mixlab.studies.arms import plan_arms
     from mixlab.studies.pilot import on_left_out_images, pilot_arms, repetitions_table
+    from mixlab.studies.tuned import read_tuned
 
     assert data is not None
     quiet = chosen["quiet"]
     log = logger(quiet=quiet)
     unseen = _open(data, module, quiet=quiet)
+    tuned = None if chosen["tuned"] is None else read_tuned(chosen["tuned"])
     arms = module.arms(unseen.dataset, settings)
+    if tuned is not None:
+        arms = tuned.applied(arms)
     if chosen["pilot"]:
         arms = pilot_arms(arms, unseen.dataset)
     planned = plan_arms(arms, unseen.dataset, log, speed=chosen["speed"])
@@ -210,7 +224,8 @@ def _run_trainings(module: Any, data: str | None, settings: Any, chosen: Mapping
         show([repetitions_table(findings)], chosen["format"])
         return None
     result = module.conclude(trained, settings)
-    return _Ran(result, {"left_out": unseen.left_out, "near_copies": unseen.near_copies}, unseen.notes, trained)
+    notes = [*unseen.notes, *([] if tuned is None else [tuned.note])]
+    return _Ran(result, {"left_out": unseen.left_out, "near_copies": unseen.near_copies}, notes, trained)
 
 
 def _open(data: str, module: Any, *, quiet: bool) -> "UnseenImages":

@@ -15,7 +15,6 @@ from statistics import median
 from typing import Any
 
 from mixlab.comparison.candidates import PlannedCandidate
-from mixlab.comparison.search_space import Settings, sample_settings, with_settings
 from mixlab.comparison.trainings import Trained, evaluate_training
 from mixlab.data.dataset import Dataset
 from mixlab.data.folds import training_folds
@@ -26,6 +25,7 @@ from mixlab.report.progress import Log
 from mixlab.stats.expected_maximum import expected_maximum
 from mixlab.training.job import Job, apply_subset, resolve
 from mixlab.training.recipes.schema import Checkpoints, Subset
+from mixlab.training.recipes.search_space import Settings, sample_settings, with_settings
 from mixlab.training.runner import run_all
 from mixlab.training.training import Training, estimated_seconds
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import tomli_w
 
-from mixlab.comparison.search_space import SEARCH_SPACE
 from mixlab.comparison.tuning import FOLDS, Tuning
 from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
 from mixlab.report.page import Block, Code, Details, Section
 from mixlab.report.table import Column, Table
 from mixlab.report.time_series import SeriesPanel, time_series
+from mixlab.training.recipes.search_space import SEARCH_SPACE
 
 
 def tuning_sections(tunings: Sequence[Tuning]) -> list[Section]:

@@ -1,50 +1,61 @@
-"""Memory of the tensors of a forward pass, counted while it runs on tensors without data."""
+"""Peak memory of a call, measured.
 
-from itertools import chain
+On a CPU, PyTorch's profiler records every block that PyTorch takes and frees, also inside operators and for oneDNN.
+Memory that other libraries take by themselves, such as MKL for matrix products, is not included.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.func import functional_call
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.weak import WeakIdKeyDictionary
+from torch.profiler import ProfilerActivity, profile
+
+from mixlab.measure.memory import peak_bytes, reset_peak
+
+_LOG_LEVEL = "KINETO_LOG_LEVEL"
+_NO_MESSAGES = "99"
 
 
-class _LiveTensors(TorchDispatchMode):
-    """Records the storages that operators return, and the peak of the bytes of those that are still in use."""
+def peak_bytes_of(call: Callable[[], object], device: torch.device) -> int:
+    """The largest number of bytes on a CPU or CUDA device that a call takes at the same time, above those in use.
 
-    def __init__(self, ignored: list[Tensor]):
-        super().__init__()
-        self.ignored = {tensor.untyped_storage()._cdata for tensor in ignored}
-        self.live = WeakIdKeyDictionary()
-        self.peak = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        returned = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(returned):
-            if isinstance(leaf, Tensor) and leaf.untyped_storage()._cdata not in self.ignored:
-                storage = leaf.untyped_storage()
-                self.live[storage] = storage.nbytes()
-        self.peak = max(self.peak, sum(self.live.values()))
-        return returned
-
-
-def peak_activation_bytes(model: nn.Module, image_shape: tuple[int, int, int], device: torch.device) -> int:
-    """The largest number of bytes that the tensors of a forward pass of one image occupy at the same time, in fp32.
-
-    image_shape  (channel, height, width)
-    device       determines the operators; nothing is computed
-
-    The weights, the image and temporary memory inside of an operator are not included.
+    The second of two calls is measured. What the first one keeps, such as workspaces of libraries, is not included.
     """
-    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
-        own = {
-            name: torch.empty_like(tensor, device=device)
-            for name, tensor in chain(model.named_parameters(), model.named_buffers())
-        }
-        image = torch.empty(1, *image_shape, device=device)
-        with _LiveTensors([*own.values(), image]) as tensors:
-            functional_call(model, own, (image,))
-    return tensors.peak
+    call()
+    return _on_cuda(call, device) if device.type == "cuda" else _on_cpu(call)
+
+
+def _on_cuda(call: Callable[[], object], device: torch.device) -> int:
+    before = torch.cuda.memory_allocated(device)
+    reset_peak(device)
+    call()
+    return peak_bytes(device) - before
+
+
+def _on_cpu(call: Callable[[], object]) -> int:
+    with (
+        _without_messages(),
+        profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiled,
+    ):
+        call()
+    events: Any = profiled.profiler.kineto_results.events()  # pyright: ignore[reportOptionalMemberAccess]
+    changes = sorted(
+        (event.start_ns(), place, event.nbytes()) for place, event in enumerate(events) if event.name() == "[memory]"
+    )
+    return max(accumulate((change for _, _, change in changes), initial=0))
+
+
+@contextmanager
+def _without_messages() -> Iterator[None]:
+    """Keep the profiler, which reads this variable when it first starts, from writing messages to standard error."""
+    if _LOG_LEVEL in os.environ:
+        yield
+        return
+    os.environ[_LOG_LEVEL] = _NO_MESSAGES
+    try:
+        yield
+    finally:
+        del os.environ[_LOG_LEVEL]

@@ -1,9 +1,12 @@
 """How does the cost of a model grow with the number of patches?
 
-Multiply-accumulates and parameters are counted, activations are counted in bytes, and the time is measured, for more
-and more patches of the same size, and for larger and larger patches in the same number. With a fixed hidden width of
-the token MLPs, the multiply-accumulates of a Mixer have no quadratic term (Tolstikhin et al. 2021, section 2). If this
-width grows with the number of patches, as in the paper's fine-tuning at higher resolutions (appendix C), they have one.
+Multiply-accumulates and parameters are counted, and time and memory are measured, for more and more patches of the same
+size, and for larger and larger patches in the same number. With a fixed hidden width of the token MLPs, the
+multiply-accumulates of a Mixer have no quadratic term (Tolstikhin et al. 2021, section 2). If this width grows with the
+number of patches, as in the paper's fine-tuning at higher resolutions (appendix C), they have one.
+
+Memory is measured twice: with the attention that PyTorch selects, which is fused where possible and then never holds
+all scores, and with unfused attention, which holds them.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,14 +14,16 @@ from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mixlab.errors import UserError
 from mixlab.measure import machine
-from mixlab.measure.live_memory import peak_activation_bytes
+from mixlab.measure.live_memory import peak_bytes_of
 from mixlab.measure.timing import interleaved
 from mixlab.models.contract import height_and_width
 from mixlab.report.progress import Log
 from mixlab.report.text import join_words
+from mixlab.speed.allocator import retain_freed_memory
 from mixlab.studies.cost_result import FIXED_PATCHES, MORE_PATCHES, WIDENED, CostResult, Point
 from mixlab.studies.grids import require_distinct
 from mixlab.studies.methods import model_references
@@ -41,7 +46,9 @@ class Settings:
 
 
 def run(settings: Settings, *, quiet: bool, log: Log) -> CostResult:
-    """Count and measure all models at all sizes.
+    """Count and measure all models at all sizes. This process retains freed memory, see `mixlab.speed.allocator`.
+
+    Otherwise, times would have a step where blocks are large enough to be returned to the system after each layer.
 
     Raises UserError if a model is there twice, can't be built, or does not cut images into patches.
     """
@@ -51,6 +58,10 @@ def run(settings: Settings, *, quiet: bool, log: Log) -> CostResult:
     if fixed := [name for name in names if not any(one.model == name and one.sweep == FIXED_PATCHES for one in series)]:
         notes += (f"The patch size of {join_words(fixed)} is fixed: the number of patches can't stay the same.",)
     device = machine.pick_device()
+    memory_device = device if device.type == "cuda" else torch.device("cpu")
+    if memory_device != device:
+        notes += (f"Memory is measured on the CPU, because PyTorch does not record it on {device.type}.",)
+    retain_freed_memory()
     calls, patches = {}, {}
     for one in series:
         for built in one.architectures:
@@ -61,19 +72,19 @@ def run(settings: Settings, *, quiet: bool, log: Log) -> CostResult:
     points = []
     for one in series:
         for built in one.architectures:
-            height, width = height_and_width(built.image_size)
             key = f"{one.name}, {one.sweep}, {built.image_size}"
-            network, shape = built.on_meta().eval(), (built.config["image_channels"], height, width)
+            memory, unfused_memory = _memory(built, memory_device)
             points.append(
                 Point(
                     series=one.name,
                     family=built.family,
                     sweep=one.sweep,
-                    side=height,
+                    side=height_and_width(built.image_size)[0],
                     patches=patches[key],
                     macs=built.macs,
                     parameters=built.parameters,
-                    activation_bytes=peak_activation_bytes(network, shape, device),
+                    memory_bytes=memory,
+                    unfused_memory_bytes=unfused_memory,
                     milliseconds=tuple(1000 * value / settings.batch for value in seconds[key]),
                 )
             )
@@ -149,6 +160,14 @@ def _forward_pass(built: Architecture, batch: int, device: torch.device) -> Call
             model(images)
 
     return forward
+
+
+def _memory(built: Architecture, device: torch.device) -> tuple[int, int]:
+    """Peak bytes of the forward pass of one image: with the attention that PyTorch selects, and with unfused one."""
+    forward = _forward_pass(built, 1, device)
+    with sdpa_kernel(SDPBackend.MATH):
+        unfused = peak_bytes_of(forward, device)
+    return peak_bytes_of(forward, device), unfused
 
 
 def _installed(models: tuple[str, ...]) -> tuple[list[str], tuple[str, ...]]:

@@ -40,14 +40,15 @@ def attention_claim(attention: str, mixer: str) -> Claim:
 class Point:
     """A model at one size.
 
-    series            name of the model, with a suffix if its config grows with the number of patches
-    family            as in `Architecture`
-    sweep             what grows: the number of patches of the same size, or the size of the same number of patches
-    side              height of the image in pixels
-    patches           number of patches after the stem
-    macs, parameters  of the forward pass of one image, and of the model
-    activation_bytes  peak of the tensors of the forward pass of one image, without weights
-    milliseconds      for one image, in each round
+    series                name of the model, with a suffix if its config grows with the number of patches
+    family                as in `Architecture`
+    sweep                 what grows: the number of patches of the same size, or the size of the same number of patches
+    side                  height of the image in pixels
+    patches               number of patches after the stem
+    macs, parameters      of the forward pass of one image, and of the model
+    memory_bytes          peak of what the forward pass of one image takes, without the weights and the image
+    unfused_memory_bytes  the same with unfused attention, which holds all scores
+    milliseconds          for one image, in each round
     """
 
     series: str
@@ -57,7 +58,8 @@ class Point:
     patches: int
     macs: int
     parameters: int
-    activation_bytes: int
+    memory_bytes: int
+    unfused_memory_bytes: int
     milliseconds: tuple[float, ...]
 
     @property
@@ -176,7 +178,8 @@ class CostResult:
             "The terms of the MACs are exact: one polynomial goes through all sizes. A dash means that none does, for "
             "example because windows need padding.",
             "Shares are of the cost at the most patches. That of the time is of a least-squares fit to each round; "
-            "noise can make it negative.",
+            "noise can make it negative. Time that grows faster than the multiply-accumulates, for example where "
+            "tensors no longer fit into a cache, counts as quadratic.",
             "Exponents are between the two largest sizes: 1 is linear, 2 quadratic.",
             *self.notes,
         ]
@@ -191,7 +194,8 @@ class CostResult:
                 "macs": point.macs / 1e6,
                 "parameters": point.parameters / 1e3,
                 "time": point.time,
-                "memory": point.activation_bytes / 1e6,
+                "memory": point.memory_bytes / 1e6,
+                "unfused_memory": point.unfused_memory_bytes / 1e6,
             }
             for line in self.series(sweep).values()
             for point in line
@@ -203,27 +207,25 @@ class CostResult:
             Column("macs", "MACs", "M", digits=1),
             Column("parameters", "parameters", "k", digits=1),
             Column("time", "time of an image", "ms", digits=3, uncertainty="interval"),
-            Column("memory", "activations", "MB", digits=2),
+            Column("memory", "memory of an image", "MB", digits=2),
+            Column("unfused_memory", "memory, unfused attention", "MB", digits=2),
         ]
         titles = {MORE_PATCHES: "More patches of the same size", FIXED_PATCHES: "Larger patches in the same number"}
         note = (
             f"Times are of a batch of {self.settings['batch']} divided by its size, in eager fp32: medians of "
-            f"{self.settings['rounds']} rounds. Activations are the peak of one image's tensors, without weights and "
-            "without temporary memory inside operators."
+            f"{self.settings['rounds']} rounds. Memory is the measured peak of what the forward pass of one image "
+            "takes from PyTorch's allocator, also inside operators, without the weights and the image. Fused "
+            "attention, which PyTorch selects where it can, works in blocks of the scores; unfused attention holds "
+            "all of them."
         )
         return Table(titles[sweep], columns, rows, [note])
 
     def figures(self) -> list[Figure]:
         names = list(self._grown)
-        figures = [
-            _figure(
-                "More patches of the same size", self._grown, "patches", Axis("Patches", digits=0), names, _QUANTITIES
-            )
-        ]
+        figures = [_figure("More patches of the same size", self._grown, "patches", Axis("Patches", digits=0), names)]
         if fixed := self.series(FIXED_PATCHES):
-            changed = {y: of for y, of in _QUANTITIES.items() if y != _ACTIVATIONS}
             side = Axis("Image height", "px", digits=0)
-            figures.append(_figure("Larger patches in the same number", fixed, "side", side, names, changed))
+            figures.append(_figure("Larger patches in the same number", fixed, "side", side, names))
         return figures
 
     @property
@@ -233,11 +235,13 @@ class CostResult:
         sentences = [
             f"{join_words(list(self._grown), most=9)} with random weights were compared at {sizes} image sizes, with "
             "more and more patches of the same size and, where the patch size can change, with larger patches in the "
-            "same number. Multiply-accumulates, parameters and the peak of the activations of one image were counted "
-            "and are exact; the terms of the multiply-accumulates are those of the polynomial through all sizes.",
+            "same number. Multiply-accumulates and parameters were counted and are exact; the terms of the "
+            "multiply-accumulates are those of the polynomial through all sizes.",
             f"Forward passes of {pluralize(self.settings['batch'], 'image')} in eager fp32 were timed in {rounds} "
             "rounds, in which all models take turns. Times are medians of the rounds"
             + (", with 95 % intervals of order statistics." if self.points[0].time.low is not None else "."),
+            "The memory of a forward pass of one image is the measured peak of what it takes from PyTorch's allocator, "
+            "without the weights and the image, with the attention that PyTorch selects and with unfused attention.",
             "The quadratic share of the time is that of a least-squares fit to each round; repetitions are rounds.",
         ]
         return " ".join([*sentences, *tests_sentences(self.findings()), software_sentence(self.environment)])
@@ -259,16 +263,39 @@ class CostResult:
         }
 
 
-_MACS, _PARAMETERS = Axis("MACs of an image", "M"), Axis("Parameters", "")
-_ACTIVATIONS = Axis("Activations of an image", "MB")
-_COUNTED = {_MACS: "multiply-accumulates", _PARAMETERS: "parameters", _ACTIVATIONS: "activations"}
 _CLOSE = 0.05
-_QUANTITIES: Mapping[Axis, Callable[[Point], Estimate]] = {
-    _MACS: lambda point: Estimate.exact(point.macs / 1e6, "M"),
-    Axis("Time of an image", "ms"): lambda point: point.time,
-    _PARAMETERS: lambda point: Estimate.exact(point.parameters, ""),
-    _ACTIVATIONS: lambda point: Estimate.exact(point.activation_bytes / 1e6, "MB"),
-}
+
+
+@dataclass(frozen=True)
+class _Quantity:
+    """What a panel shows. `name` is for sentences."""
+
+    name: str
+    axis: Axis
+    of: Callable[[Point], Estimate]
+
+
+_COUNTED = (
+    _Quantity(
+        "multiply-accumulates",
+        Axis("MACs of an image", "M"),
+        lambda point: Estimate.exact(point.macs / 1e6, "M"),
+    ),
+    _Quantity("parameters", Axis("Parameters", ""), lambda point: Estimate.exact(point.parameters, "")),
+)
+_MEASURED = (
+    _Quantity("time", Axis("Time of an image", "ms"), lambda point: point.time),
+    _Quantity(
+        "memory",
+        Axis("Memory of an image", "MB"),
+        lambda point: Estimate.exact(point.memory_bytes / 1e6, "MB"),
+    ),
+    _Quantity(
+        "memory with unfused attention",
+        Axis("Memory, unfused attention", "MB"),
+        lambda point: Estimate.exact(point.unfused_memory_bytes / 1e6, "MB"),
+    ),
+)
 
 
 def _figure(
@@ -277,32 +304,29 @@ def _figure(
     key: Literal["patches", "side"],
     x: Axis,
     names: Sequence[str],
-    quantities: Mapping[Axis, Callable[[Point], Estimate]],
 ) -> Figure:
     panels = []
-    for y, of in quantities.items():
-        shown = {name: [(getattr(point, key), of(point)) for point in line] for name, line in lines.items()}
+    for quantity in (*_COUNTED, *_MEASURED):
+        shown = {name: [(getattr(point, key), quantity.of(point)) for point in line] for name, line in lines.items()}
         points = [point for line in shown.values() for point in line]
         across = x.logarithmic_over_a_decade(value for value, _ in points)
-        up = y.logarithmic_over_a_decade(estimate.value for _, estimate in points)
+        up = quantity.axis.logarithmic_over_a_decade(estimate.value for _, estimate in points)
         panels.append(line_panel(shown, across, up, names=names))
-    counted = join_words([_COUNTED[y] for y in quantities if y in _COUNTED])
-    caption = " ".join([f"{counted.capitalize()} are counted, times are measured.", *_coinciding(lines, quantities)])
-    return Figure(title, panels, caption, LineLegend(list(lines), names))
+    counted, measured = (join_words([one.name for one in group]) for group in (_COUNTED, _MEASURED))
+    caption = [f"{counted.capitalize()} are counted; {measured} are measured.", *_coinciding(lines)]
+    return Figure(title, panels, " ".join(caption), LineLegend(list(lines), names))
 
 
-def _coinciding(
-    lines: Mapping[str, Sequence[Point]], quantities: Mapping[Axis, Callable[[Point], Estimate]]
-) -> list[str]:
+def _coinciding(lines: Mapping[str, Sequence[Point]]) -> list[str]:
     """A sentence that names the lines that are drawn on each other, if there are any."""
     found = []
-    for y, of in quantities.items():
+    for quantity in (*_COUNTED, *_MEASURED):
         remaining = list(lines)
         while remaining:
             first, *others = remaining
-            alike = [name for name in others if _is_close(lines[first], lines[name], of)]
+            alike = [name for name in others if _is_close(lines[first], lines[name], quantity.of)]
             if alike:
-                found.append(f"{_COUNTED.get(y, 'time')} of {join_words([first, *alike])}")
+                found.append(f"{quantity.name} of {join_words([first, *alike])}")
             remaining = [name for name in others if name not in alike]
     return [f"Lines that differ by at most {100 * _CLOSE:g} %: {'; '.join(found)}."] if found else []
 

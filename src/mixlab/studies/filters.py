@@ -2,11 +2,13 @@
 
 The token-mixing units of a Mixer are shown as maps over the patches, smooth ones first, each next to its nearest
 inverse (Tolstikhin et al. 2021, appendix D); for a ConvMixer, the depthwise kernels; for a DaViT, the channel attention
-that follows from the weights. The smoothness is compared with that of the same weights after random permutations of the
-positions. If the images were permuted in training, the filters are also arranged like the original images.
+that follows from the weights. Other models can have token-mixing units and depthwise kernels. The smoothness is
+compared with that of the same weights after random permutations of the positions. If the images were permuted in
+training, the filters are also arranged like the original images.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,35 +18,33 @@ import numpy as np
 from mixlab.errors import UserError
 from mixlab.measure import machine
 from mixlab.models.contract import height_and_width
-from mixlab.models.convmixer import ConvMixer
-from mixlab.models.davit import DaViT
-from mixlab.models.mixer import Mixer
-from mixlab.report.image_panels import ImageFigure, ImagePanel, arranged, sequential, symmetric
+from mixlab.report.image_panels import ImageFigure
 from mixlab.report.page import Section, Summary
 from mixlab.report.progress import Log
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import join_words, number_range, pluralize
 from mixlab.stats.paired import holm
-from mixlab.studies.filter_maps import frequencies, order_with_inverses
+from mixlab.studies.filter_maps import order_with_inverses
+from mixlab.studies.filter_panels import attention_panel, maps_panel, stem_panel
 from mixlab.studies.methods import bibtex, model_references, software_sentence
 from mixlab.studies.model_filters import (
+    UNITS,
     channel_attention_maps,
-    mixing_maps,
+    position_filters,
     source_positions,
     stem_filters,
     unpermuted,
+    unpermuted_units,
 )
 from mixlab.studies.result import ALPHA, Finding, run_details
 from mixlab.studies.smoothness import Smoothness, smoothness, smoothness_claim, smoothness_table
+from mixlab.studies.symmetry import patch_size_of
 from mixlab.weights.load import build_with_weights, load_pretrained
 
 COST = "a few seconds; needs trained weights"
 
 STORED, UNPERMUTED = "as stored", "un-permuted"
 DEFAULT_BLOCKS = 3
-_COLUMNS = 16  # tiles in a line
-_ATTENTION_COLUMNS, _ATTENTION_SIDE = 4, 96  # maps in a line, and pixels of each
-_FILTERS = {Mixer: "token-mixing units", ConvMixer: "depthwise kernels", DaViT: "channel attention"}
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,15 @@ class Settings:
 class FiltersResult:
     """The filters of a model: a StudyResult.
 
-    filters   what mixes: "token-mixing units", "depthwise kernels" or "channel attention"
-    stem      filters (unit, image channel, y, x), arranged for the original images if that is known
+    stem      filters (unit, image channel, y, x), arranged for the original images if that is known; None without a
+              convolution
     measured  the smoothness of all blocks with filters over positions
     attention of a DaViT, by block: maps (group, d, d)
     references  keys of references.bib, of the model
     """
 
     settings: Settings
-    filters: str
-    stem: np.ndarray
+    stem: np.ndarray | None
     measured: tuple[Smoothness, ...]
     attention: Mapping[str, np.ndarray]
     notes: tuple[str, ...]
@@ -87,11 +86,34 @@ class FiltersResult:
         return f"mixlab study filters: {self.settings.model}"
 
     @cached_property
+    def by_kind(self) -> dict[str, list[int]]:
+        """The indices of `measured` by what mixes positions: "token-mixing units" and "depthwise kernels"."""
+        found: dict[str, list[int]] = {}
+        for index, each in enumerate(self.measured):
+            found.setdefault(each.kind, []).append(index)
+        return found
+
+    @property
+    def filters(self) -> str:
+        return join_words(list(self.by_kind)) if self.measured else "channel attention"
+
+    @property
+    def _noun(self) -> str:
+        """What has a row: a block, or a layer if there are blocks with several layers of one kind."""
+        return "layer" if any(", " in each.block for each in self.measured) else "block"
+
+    @cached_property
+    def claimed(self) -> list[bool]:
+        """Whether there is a claim about each of `measured`: in the last arrangement of its kind."""
+        last = {each.kind: each.arrangement for each in self.measured}
+        return [each.arrangement == last[each.kind] for each in self.measured]
+
+    @cached_property
     def p_holm(self) -> list[float]:
-        """The p-values of `measured`, adjusted for all blocks with the same arrangement."""
+        """The p-values of `measured`, adjusted for all with a claim, and for all others."""
         adjusted: dict[int, float] = {}
-        for arrangement in dict.fromkeys(each.arrangement for each in self.measured):
-            chosen = [index for index, each in enumerate(self.measured) if each.arrangement == arrangement]
+        for claimed in (True, False):
+            chosen = [index for index, one in enumerate(self.claimed) if one == claimed]
             adjusted |= zip(chosen, holm([self.measured[index].p for index in chosen]), strict=True)
         return [adjusted[index] for index in range(len(self.measured))]
 
@@ -103,33 +125,37 @@ class FiltersResult:
                 f"{self.settings.model} has {self.filters} in {blocks}, and no filters over positions.",
                 "Its window attention depends on the image. The maps of its channel attention follow from the weights.",
             )
-        counts = []
-        for arrangement in dict.fromkeys(each.arrangement for each in self.measured):
-            pairs = zip(self.measured, self.p_holm, strict=True)
-            smooth = [p < ALPHA for each, p in pairs if each.arrangement == arrangement]
-            suffix = f" {arrangement}" if len({each.arrangement for each in self.measured}) > 1 else ""
-            counts.append(f"{sum(smooth)} of {pluralize(len(smooth), 'block')}{suffix}")
         return Summary(
-            f"The {self.filters} of {self.settings.model} are smoother than with permuted positions in "
-            f"{join_words(counts)}.",
+            " ".join(map(self._sentence, self.by_kind)),
             f"p < {ALPHA} by {pluralize(self.settings.permutations, 'permutation')} of the positions, adjusted by "
-            "Holm's method for all blocks.",
+            f"Holm's method for all {self._noun}s.",
         )
+
+    def _sentence(self, kind: str) -> str:
+        smooth: dict[str, list[bool]] = {}
+        for index in self.by_kind[kind]:
+            smooth.setdefault(self.measured[index].arrangement, []).append(self.p_holm[index] < ALPHA)
+        counts = [
+            f"{sum(ones)} of {pluralize(len(ones), self._noun)}{f' {arrangement}' if len(smooth) > 1 else ''}"
+            for arrangement, ones in smooth.items()
+        ]
+        return f"The {kind} of {self.settings.model} are smoother than with permuted positions in {join_words(counts)}."
 
     def findings(self) -> list[Finding]:
         """The claim for every block, in the arrangement of the original images."""
-        last = self.measured[-1].arrangement if self.measured else STORED
         return [
-            Finding(smoothness_claim(self.filters, each.block), each.difference, p_holm)
-            for each, p_holm in zip(self.measured, self.p_holm, strict=True)
-            if each.arrangement == last
+            Finding(smoothness_claim(each.kind, each.block), each.difference, p_holm)
+            for each, p_holm, claimed in zip(self.measured, self.p_holm, self.claimed, strict=True)
+            if claimed
         ]
 
     def tables(self) -> list[Table]:
         permutations = self.settings.permutations
         note = f"With {pluralize(permutations, 'permutation')}, the smallest p is {1 / (1 + permutations):.2g}."
-        title = f"Smoothness of the {self.filters}"
-        tables = [smoothness_table(title, self.measured, self.p_holm, [note, *self.notes])] if self.measured else []
+        tables = []
+        for kind, indices in self.by_kind.items():
+            measured, p_holm = [self.measured[index] for index in indices], [self.p_holm[index] for index in indices]
+            tables.append(smoothness_table(f"Smoothness of the {kind}", measured, p_holm, [note, *self.notes]))
         return [*tables, self._attention_table()] if self.attention else tables
 
     def _attention_table(self) -> Table:
@@ -165,57 +191,52 @@ class FiltersResult:
 
     def figures(self) -> list[ImageFigure]:
         figures = []
-        shown = [each for each in self.measured if each.block in self._shown_blocks]
-        if shown:
-            panels = [_maps_panel(each, self.settings.units) for each in shown]
+        units = self.settings.units
+        for kind, indices in self.by_kind.items():
+            measured = [self.measured[index] for index in indices]
+            blocks = self._shown([each.block for each in measured])
+            panels = [maps_panel(each, units) for each in measured if each.block in blocks]
             caption = (
                 "From low to high frequency, each filter followed by its nearest inverse. Blue is negative, vermilion "
                 "positive; each filter has its own scale."
             )
-            figures.append(ImageFigure(f"{self.filters.capitalize()}", panels, caption))
+            figures.append(ImageFigure(kind.capitalize(), panels, caption))
         if self.attention:
-            panels = [_attention_panel(name, self.attention[name]) for name in self._shown_blocks]
+            panels = [attention_panel(name, self.attention[name]) for name in self._shown(list(self.attention))]
             caption = "Attention from each channel (row) to each channel of its group (column). Each map has its scale."
             figures.append(ImageFigure("Channel attention", panels, caption))
-        if self.stem.shape[1] in (1, 3):
-            figures.append(self._stem_figure())
+        if self.stem is not None and self.stem.shape[1] in (1, 3):
+            caption = (
+                "As colours, from low to high frequency of their mean over the colours; each filter has its own scale."
+            )
+            figures.append(ImageFigure("Filters of the stem", [stem_panel(self.stem, units)], caption))
         return figures
 
-    @property
-    def _shown_blocks(self) -> list[str]:
-        names = list(dict.fromkeys([*(each.block for each in self.measured), *self.attention]))
-        return [names[number - 1] for number in _block_numbers(self.settings.blocks, len(names))]
-
-    def _stem_figure(self) -> ImageFigure:
-        order = np.argsort(frequencies(self.stem.mean(axis=1)), kind="stable")
-        chosen = self.stem[order[_spread(len(order), self.settings.units)]]
-        low, high = (end(chosen, axis=(1, 2, 3), keepdims=True) for end in (np.min, np.max))
-        scaled = (chosen - low) / np.where(high > low, high - low, 1)
-        colours = np.rint(255 * np.moveaxis(scaled, 1, 3)).astype(np.uint8)
-        image = arranged(np.broadcast_to(colours, (*colours.shape[:3], 3)), _COLUMNS)
-        panel = ImagePanel(f"{len(self.stem)} filters", image, f"{len(chosen)} filters of the stem")
-        caption = (
-            "As colours, from low to high frequency of their mean over the colours; each filter has its own scale."
-        )
-        return ImageFigure("Filters of the stem", [panel], caption)
+    def _shown(self, blocks: Sequence[str]) -> list[str]:
+        """Those of `blocks`, which may repeat, that `--blocks` numbers; the first three by default."""
+        names = list(dict.fromkeys(blocks))
+        numbers = map(int, self.settings.blocks.split(",")) if self.settings.blocks else range(1, DEFAULT_BLOCKS + 1)
+        return [names[number - 1] for number in numbers if number <= len(names)]
 
     @property
     def methods(self) -> str:
         sentences = [f"Only the weights of {self.settings.model} were used, those of its {self.filters}."]
         if self.measured:
-            arrangements = list(dict.fromkeys(each.arrangement for each in self.measured))
-            blocks = len(self.measured) // len(arrangements)
-            filters = number_range(len(each.maps) for each in self.measured)
+            sets = []
+            for kind, indices in self.by_kind.items():
+                stored = [self.measured[index] for index in indices if self.measured[index].arrangement == STORED]
+                n = number_range(len(each.maps) for each in stored)
+                sets.append(f"{kind} of {pluralize(len(stored), self._noun)}, n = {n}")
             sentences.append(
-                f"The statistic of each of {pluralize(blocks, 'block')} is the mean frequency of its filters "
-                f"(n = {filters}), which is the mean radial frequency of the Fourier transform without the mean, "
-                "weighted by power. It was compared with that of the same weights after "
+                f"The statistic is the mean frequency of the filters of a {self._noun} ({'; '.join(sets)}), which is "
+                "the mean radial frequency of the Fourier transform without the mean, weighted by power. It was "
+                "compared with that of the same weights after "
                 f"{pluralize(self.settings.permutations, 'random permutation')} of the positions, the same one for all "
-                "filters of a block. P-values are one-sided, and the observed arrangement counts as one of the "
-                f"permutations; they were adjusted by Holm's method for all blocks; the level is {ALPHA:g}."
+                f"filters of a {self._noun}. P-values are one-sided, and the observed arrangement counts as one of the "
+                f"permutations; they were adjusted by Holm's method for all {self._noun}s; the level is {ALPHA:g}."
             )
-        if len({each.arrangement for each in self.measured}) > 1:
-            sentences.append("This was done for the filters as stored, and as arranged for the original images.")
+        if not all(self.claimed):
+            sentences.append(f"This was done for the {UNITS} as stored, and as arranged for the original images.")
         if self.attention:
             sentences.append(
                 f"The maps of {pluralize(len(self.attention), 'block')} are those for tokens with uncorrelated "
@@ -236,6 +257,7 @@ class FiltersResult:
             "settings": asdict(self.settings),
             "blocks": [
                 {
+                    "filters": each.kind,
                     "block": each.block,
                     "arrangement": each.arrangement,
                     "positions": list(each.maps.shape[1:]),
@@ -254,78 +276,52 @@ class FiltersResult:
 def run(settings: Settings, *, quiet: bool, log: Log) -> FiltersResult:
     """Read the filters from the weights and measure their smoothness.
 
-    Raises UserError if the weights can't be loaded, or are not of a Mixer, a ConvMixer or a DaViT.
+    Raises UserError if the weights can't be loaded, or their model has no filters.
     """
     pretrained = load_pretrained(settings.model)
+    built = pretrained.weights.architecture
     model = build_with_weights(pretrained.weights)
-    stem, maps, attention = stem_filters(model), mixing_maps(model), channel_attention_maps(model)
-    if not maps and not attention:
+    stem, found, attention = stem_filters(model), position_filters(model, built), channel_attention_maps(model)
+    if not found and not attention:
         raise UserError(
-            f"{settings.model} has no filters that this study knows: give --model with a Mixer, a ConvMixer or a DaViT."
+            f"{settings.model} has no filters that this study knows: give --model with a Mixer, a ConvMixer, a DaViT, "
+            "or your own model with a linear layer over the places or a depthwise convolution."
         )
-    _block_numbers(settings.blocks, len(maps) or len(attention))
-    sets = [(name, STORED, values) for name, values in maps.items()]
+    _require_blocks(settings.blocks, max([len(attention), *Counter(each.kind for each in found).values()]))
+    sets = [(filters, STORED) for filters in found]
     notes: tuple[str, ...] = ()
     if (transform := pretrained.preprocess.transform) is not None:
-        family, patch = pretrained.weights.family, stem.shape[-1]
-        sources = (
-            None if family == "davit" else source_positions(transform, height_and_width(model.config.image_size), patch)
-        )
+        image_size, patch = height_and_width(built.image_size), patch_size_of(model.get_submodule("stem"))
+        sources = None if patch is None else source_positions(transform, image_size, patch)
         if sources is None:
             notes = (f"The images were permuted ({transform.name}), and the filters can't be arranged accordingly.",)
         else:
-            stem = unpermuted(stem, sources[1])
-            if isinstance(model, Mixer):  # the kernels of a ConvMixer slide over the permuted patches
-                sets += [(name, UNPERMUTED, unpermuted(values, sources[0])) for name, values in maps.items()]
+            stem = None if stem is None else unpermuted(stem, sources[1])
+            sets += [(filters, UNPERMUTED) for filters in unpermuted_units(found, sources[0])]
             notes = (
                 f'The images of the training were permuted ({transform.name}). The arrangement "{UNPERMUTED}" moves '
                 "each weight to the position that its patch or pixel has in the original image.",
             )
     measured = []
-    for name, arrangement, values in sets:
-        measured.append(smoothness(name, arrangement, values, settings.permutations, settings.seed))
-        log(f"{name}, {arrangement}: mean frequency {measured[-1].frequency.mean():.3f}, p = {measured[-1].p:.3g}")
+    for filters, arrangement in sets:
+        measured.append(smoothness(filters, arrangement, settings.permutations, settings.seed))
+        frequency, p = measured[-1].frequency.mean(), measured[-1].p
+        log(f"{filters.kind}, {filters.block}, {arrangement}: mean frequency {frequency:.3f}, p = {p:.3g}")
     return FiltersResult(
         settings=settings,
-        filters=next(name for kind, name in _FILTERS.items() if isinstance(model, kind)),
         stem=stem,
         measured=tuple(measured),
         attention=attention,
         notes=notes,
-        references=tuple(model_references(pretrained.weights.architecture)),
+        references=tuple(model_references(built)),
         environment=machine.describe(),
     )
 
 
-def _block_numbers(blocks: str, count: int) -> list[int]:
-    """The numbers in `blocks`, from 1; the first three for "". Raises UserError if one is not in [1, count]."""
-    if not blocks:
-        return list(range(1, min(DEFAULT_BLOCKS, count) + 1))
+def _require_blocks(blocks: str, count: int) -> None:
+    """Raises UserError if `blocks` has something else than numbers from 1 to `count` with commas."""
     words = [word.strip() for word in blocks.split(",")]
-    if not all(word.isdigit() and 1 <= int(word) <= count for word in words):
+    if blocks and not all(word.isdigit() and 1 <= int(word) <= count for word in words):
         raise UserError(
             f"--blocks {blocks} is not valid: give numbers from 1 to {count} with commas, such as 1,{count}."
         )
-    return list(map(int, words))
-
-
-def _spread(count: int, most: int) -> np.ndarray:
-    """Indices of at most `most` of `count` filters, in pairs that are spread evenly."""
-    pairs = np.arange((count + 1) // 2)
-    chosen = pairs[np.linspace(0, len(pairs) - 1, min(len(pairs), max(most // 2, 1))).astype(int)]
-    indices = np.stack([2 * chosen, 2 * chosen + 1], axis=1).ravel()
-    return indices[indices < count]
-
-
-def _maps_panel(each: Smoothness, most: int) -> ImagePanel:
-    order = order_with_inverses(each.maps)
-    chosen = order[_spread(len(order), most)]
-    count = f"{len(chosen)} of {len(order)}" if len(chosen) < len(order) else f"{len(order)}"
-    heading = f"{each.block}, {each.arrangement}: {count} filters, mean frequency {each.frequency.mean():.3f}"
-    alt = f"{heading}; expected with permuted positions: {each.expected:.3f}"
-    return ImagePanel(heading, arranged(symmetric(each.maps[chosen]), _COLUMNS), alt)
-
-
-def _attention_panel(block: str, maps: np.ndarray) -> ImagePanel:
-    colours = sequential(maps / maps.max(axis=(1, 2), keepdims=True))
-    return ImagePanel(block, arranged(colours, _ATTENTION_COLUMNS, _ATTENTION_SIDE), f"{block}: maps")

@@ -242,7 +242,8 @@ class MixingResult:
 def run(settings: Settings, *, quiet: bool, log: Log) -> MixingResult:
     """Measure all models in float64, on noise images.
 
-    Raises UserError if a model is there twice, can't be built or loaded, or has no modules that are known.
+    Raises UserError if a model is there twice, can't be built or loaded, also for larger images, or has no modules that
+    are known.
     """
     require_distinct("--models", settings.models)
     models = {}
@@ -261,14 +262,14 @@ def _measure(name: str, settings: Settings) -> Measured:
     else:
         model, built = _random_model(name, settings.seed), architecture(name)
     model = model.double().eval()
-    height, width = height_and_width(model.config.image_size)
+    height, width = height_and_width(built.image_size)
     shape = (settings.images, model.config.image_channels, height, width)
     images = torch.randn(shape, generator=generator, dtype=torch.float64)
-    found = mixing_modules(model, images[0])
+    found = mixing_modules(model, built, images[0])
     if {module.kind for module in found} <= {"stem"}:
         raise UserError(
-            f"{name} has no modules that this study knows: give --models with Mixers, ConvMixers, DaViTs, or ResNets "
-            "and ViTs of timm."
+            f"{name} has no modules that this study knows: give --models with Mixers, ConvMixers, DaViTs, ResNets and "
+            "ViTs of timm, or your own models with blocks in their body."
         )
     modules = [mixing_of(module, height, settings.rows, generator) for module in found]
     field = effective_receptive_field(model, images, generator).numpy()

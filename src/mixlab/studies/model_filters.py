@@ -1,10 +1,14 @@
-"""The filters of a Mixer, a ConvMixer or a DaViT as arrays, and their arrangement for images without a permutation.
+"""The filters of a model as arrays, and their arrangement for images without a permutation.
 
-Axes:  unit         a row of a token MLP's first layer, a depthwise kernel, or a filter of the stem
+Axes:  unit         a row of a linear layer over the places, a depthwise kernel, or a filter of the stem
        row, column  patches, or the positions of a kernel
        y, x         pixels of a filter of the stem
        group, d     the groups of a channel attention, and the channels of a group
 """
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,43 +19,73 @@ from torch import Tensor, nn
 from mixlab.data.transforms import Transform
 from mixlab.errors import UserError
 from mixlab.models.contract import height_and_width
-from mixlab.models.convmixer import ConvMixer
 from mixlab.models.davit import ChannelAttention, DaViT, DaViTBlock
-from mixlab.models.mixer import Mixer, MixerBlock
-from mixlab.zoo.architecture import Model
+from mixlab.studies.filter_maps import Maps
+from mixlab.studies.places import Places
+from mixlab.zoo.architecture import Architecture, Model
 
-Maps = Float[np.ndarray, "unit row column"]
-
-
-def stem_filters(model: Model) -> Float[np.ndarray, "unit image_channel y x"]:
-    """The weights of the stem. Raises UserError for a model outside the three families."""
-    if not isinstance(model, Mixer | ConvMixer | DaViT):
-        raise UserError(
-            "Filters are defined for Mixers, ConvMixers and DaViTs, and this model is another one: give --model with "
-            "the run or the weights of one of them."
-        )
-    convolution = next(module for module in model.stem.modules() if isinstance(module, nn.Conv2d))
-    return _array(convolution.weight)
+Kind = Literal["token-mixing units", "depthwise kernels"]
+UNITS: Kind = "token-mixing units"
+KERNELS: Kind = "depthwise kernels"
 
 
-def mixing_maps(model: Model) -> dict[str, Maps]:
-    """The filters that mix positions, by block: token MLPs of a Mixer, depthwise kernels of a ConvMixer.
+@dataclass(frozen=True)
+class PositionFilters:
+    """The filters of one layer. `block` names the block, and the layer if several in the block are of this kind."""
 
-    A unit of a token MLP is a row of the weights of its first layer (Tolstikhin et al. 2021, appendix D). A DaViT has
-    none, because its window attention depends on the image.
+    kind: Kind
+    block: str
+    maps: Maps
+
+
+def stem_filters(model: Model) -> Float[np.ndarray, "unit image_channel y x"] | None:
+    """The weights of the first convolution of the stem; None without one.
+
+    Raises UserError for a model without the anatomy of the three families.
     """
-    if isinstance(model, Mixer):
-        blocks = {f"block {index}": block for index, block in enumerate(model.body, 1)}
-        rows, columns = model.config.grid
-        return {
-            name: _array(block.token_mlp.first.weight).reshape(-1, rows, columns)
-            for name, block in blocks.items()
-            if isinstance(block, MixerBlock)
-        }
-    if isinstance(model, ConvMixer):
-        kernels = [module for module in model.body.modules() if isinstance(module, nn.Conv2d) and module.groups > 1]
-        return {f"block {index}": _array(kernel.weight)[:, 0] for index, kernel in enumerate(kernels, 1)}
-    return {}
+    if not hasattr(model, "stem"):
+        raise UserError(
+            "Filters are defined for Mixers, ConvMixers, DaViTs and your own models with their anatomy, and this model "
+            "is another one: give --model with the run or the weights of one of them."
+        )
+    convolutions = (module for module in model.get_submodule("stem").modules() if isinstance(module, nn.Conv2d))
+    first = next(convolutions, None)
+    return None if first is None else _array(first.weight)
+
+
+def position_filters(model: Model, built: Architecture) -> list[PositionFilters]:
+    """The filters that mix positions in each block, token-mixing units first; `built` is the architecture of `model`.
+
+    A token-mixing unit is a row of the weights of a linear layer with an input for each place, such as the first layer
+    of a token MLP (Tolstikhin et al. 2021, appendix D). A DaViT has none, because its window attention depends on the
+    image.
+
+    Raises UserError if the architecture can't have images of another size.
+    """
+    if isinstance(model, DaViT):
+        return []
+    places = Places(built)
+    found: list[PositionFilters] = []
+    for number, (name, block) in enumerate(model.get_submodule("body").named_children(), 1):
+        prefix = f"body.{name}"
+        layers = block.named_modules(prefix=prefix)
+        own = [each for path, layer in layers for each in _filters(path, layer, places)]
+        for each in own:
+            is_only_one = sum(other.kind == each.kind for other in own) == 1
+            part = each.block.removeprefix(prefix).removeprefix(".")
+            found.append(replace(each, block=f"block {number}" if is_only_one else f"block {number}, {part}"))
+    return sorted(found, key=lambda each: [UNITS, KERNELS].index(each.kind))
+
+
+def _filters(path: str, layer: nn.Module, places: Places) -> Iterator[PositionFilters]:
+    if isinstance(layer, nn.Linear):
+        larger = places.larger.get_submodule(path)
+        assert isinstance(larger, nn.Linear)
+        if tokens := places.tokens(layer.in_features, larger.in_features):
+            before, (rows, columns) = tokens
+            yield PositionFilters(UNITS, path, _array(layer.weight)[:, before:].reshape(-1, rows, columns))
+    if isinstance(layer, nn.Conv2d) and 1 < layer.groups == layer.in_channels and layer.kernel_size != (1, 1):
+        yield PositionFilters(KERNELS, path, _array(layer.weight)[:, 0])
 
 
 def channel_attention_maps(model: Model) -> dict[str, Float[np.ndarray, "group d d"]]:
@@ -114,6 +148,15 @@ def unpermuted(values: Float[np.ndarray, "*axes row column"], sources: Int[np.nd
     arranged = np.empty_like(flat)
     arranged[..., sources] = flat
     return arranged.reshape(values.shape)
+
+
+def unpermuted_units(filters: Sequence[PositionFilters], sources: Int[np.ndarray, " patch"]) -> list[PositionFilters]:
+    """The token-mixing units over all patches, arranged for the original images; kernels slide over permuted ones."""
+    return [
+        replace(each, maps=unpermuted(each.maps, sources))
+        for each in filters
+        if each.kind == UNITS and each.maps[0].size == len(sources)
+    ]
 
 
 def _array(tensor: Tensor) -> np.ndarray:

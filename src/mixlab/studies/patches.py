@@ -15,18 +15,18 @@ factor, are aliased with interactions of three or more factors only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from mixlab.data.dataset import Dataset
-from mixlab.data.folds import training_folds
 from mixlab.errors import UserError
 from mixlab.studies.arms import Arms, TrainedArms, correct_answers
 from mixlab.studies.arms_result import ArmsResult
 from mixlab.studies.from_scratch import from_scratch
 from mixlab.studies.grids import numbers
+from mixlab.studies.left_out import left_out_as_test
 from mixlab.studies.patches_design import FEW, MANY, Cell, Fraction, Network, cells
 from mixlab.studies.patches_result import Measured, make_result
 from mixlab.training.recipes.schema import Recipe
@@ -99,19 +99,15 @@ def arms(dataset: Dataset, settings: Settings) -> Arms:
 
 def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
     """The chosen rates, main effects, interactions and findings."""
-    folds = training_folds(trained.dataset.merge_validation(), FOLDS)
-    left_out = [
-        replace(trained.dataset, splits={"test": folds.images.split.subset(np.flatnonzero(folds.fold_of == fold))})
-        for fold in range(FOLDS)
-    ]
+    dataset = trained.datasets[trained.dataset.name]
     measured: dict[float, dict[Cell, Measured]] = {}
     for rate in _rates(settings):
         measured[rate] = {}
         for cell in cells(settings.fraction):
             name = arm_name(cell, rate)
-            runs = trained.runs[name]
             validation = [
-                100 * float(correct_answers(run, left_out[seed % FOLDS]).mean()) for seed, run in enumerate(runs)
+                100 * float(correct_answers(run, left_out_as_test(dataset, training.job.recipe)).mean())
+                for run, training in zip(trained.runs[name], trained.trainings[name], strict=True)
             ]
             trained.log(f"{name}, left-out images: {', '.join(f'{score:.1f}' for score in validation)} %")
             measured[rate][cell] = Measured(trained.arm(name), np.array(validation))

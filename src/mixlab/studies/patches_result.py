@@ -127,7 +127,8 @@ def _figure_of_cells(arms: Mapping[Cell, Arm]) -> Figure:
         }
         for images, shape in product(IMAGES, SHAPES)
     }
-    caption = "By stem and mixing. Points are means over seeds, lines 95 % intervals."
+    trained = f"{len(arms)} of {len(STEMS) * len(MIXINGS) * len(IMAGES) * len(SHAPES)} combinations"
+    caption = f"By stem and mixing; {trained} were trained. Points are means over seeds, lines 95 % intervals."
     return grouped_plot("Accuracy of all combinations", top1, Axis("Top-1", "%", "higher", digits=1), caption=caption)
 
 

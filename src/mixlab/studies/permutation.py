@@ -170,25 +170,19 @@ def _drops_table(models: Sequence[str], quantities: Sequence[Quantity]) -> Table
 def _symmetry_table(found: dict[str, dict[str, Symmetry]]) -> Table:
     """Model x transform: what the weights can undo."""
     rows: list[dict[str, Cell]] = [
-        {"model": model, **{kind: _kind(model, symmetry) for kind, symmetry in by_kind.items()}}
+        {"model": model, **{kind: symmetry.kind for kind, symmetry in by_kind.items()}}
         for model, by_kind in found.items()
     ]
     notes = [
         "invariant: the logits do not change with the same weights.",
         "exact: a training from permuted initial weights is equal at every step. From independent initial weights, as "
         "in this study, results are equal in distribution.",
-        "broken: no permutation of the weights undoes the transform. unknown: none was found for a model of yours.",
+        "broken: no permutation of the weights over pixels, cells of kernels and patches undoes the transform, because "
+        "logits change even with weights that are equal for all of them.",
+        "unknown: no permutation that undoes the transform was found, and none was ruled out.",
     ]
     columns = [Column("model", "model"), *(Column(kind, kind) for kind in INPUTS[1:])]
     return Table("Symmetries", columns, rows, notes, models=list(found))
-
-
-def _kind(model: str, symmetry: Symmetry) -> str:
-    if symmetry.is_invariant:
-        return "invariant"
-    if symmetry.is_exact:
-        return "exact, in distribution"
-    return "unknown" if family_of(model).startswith("py:") else "broken"
 
 
 def _growth_table(found: dict[str, dict[str, Symmetry]]) -> Table:
@@ -199,16 +193,19 @@ def _growth_table(found: dict[str, dict[str, Symmetry]]) -> Table:
             "model": model,
             "input": kind,
             "same": f"{symmetry.same_weights:.1e}",
+            **({} if symmetry.tied_weights is None else {"tied": f"{symmetry.tied_weights:.1e}"}),
             **{f"step_{step}": f"{symmetry.matched[step]:.1e}" for step in steps if step in symmetry.matched},
         }
         for model, by_kind in found.items()
         for kind, symmetry in by_kind.items()
     ]
-    columns = [Column("model", "model"), Column("input", "input"), Column("same", "same weights")]
+    columns = [Column("model", "model"), Column("input", "input")]
+    columns += [Column("same", "same weights"), Column("tied", "tied weights")]
     columns += [Column(f"step_{step}", f"step {step}") for step in steps]
     notes = [
         "The largest difference of a logit in float64 between images and permuted images: with the same weights, and "
         "after steps of AdamW in a plain loop from matched weights.",
+        "tied weights: equal for all pixels, cells of kernels and patches; in multiples of the largest logit.",
         f"From matched weights, the differences are rounding errors: below {EXACT:.0e} at every step of an exact "
         "symmetry.",
     ]

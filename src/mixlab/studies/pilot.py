@@ -1,54 +1,55 @@
 """A pilot of a study: how many repetitions each claim needs, from the spread over a few trainings without test images.
 
-A fold of the training images is left out of every training and stands in for the test images. Nothing is concluded from
+Every training leaves out a fold of the training images of its classes, and is evaluated on this fold in place of the
+test images. One that leaves out a fold already, to choose something on it, keeps that fold. Nothing is concluded from
 the observed means: only the spread of each claim's contrast is used.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
-
-import numpy as np
 
 from mixlab.data.dataset import Dataset
-from mixlab.data.folds import training_folds
 from mixlab.errors import UserError
 from mixlab.report.table import Cell, Column, Table
 from mixlab.stats.sample_size import repeats_needed, spread_factors
 from mixlab.studies.arms import Arms, TrainedArms
+from mixlab.studies.left_out import fold_as_test, left_out_as_test
 from mixlab.studies.result import Finding, contrast_text, first_level, repetitions_text
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.recipes.schema import Recipe, Subset
 
 FOLDS = 5
-"""The first of these folds stands in for the test images."""
+"""The first of these folds is left out."""
 
 DIFFERENCE = 1.0
 """The true difference that a claim about a direction is planned for, in the unit of the claim."""
 
-_WITHOUT_PILOT = 'leave --pilot out, and read "n to decide" in the result of a run with few --seeds.'
+_WITHOUT_PILOT = 'leave --pilot out, and read "n to decide" in the result of a run with few repetitions.'
 
 
 def pilot_arms(arms: Arms, dataset: Dataset) -> Arms:
-    """The arms with recipes that leave the fold out.
+    """The arms with recipes that leave a fold out.
 
-    Raises UserError if the images can't be divided by class, or if one of the trainings leaves out images or classes
-    already.
+    Raises UserError if the samples can't be divided by class, or if one of the trainings has other data.
     """
-    if dataset.splits["train"].labels.ndim != 1:
+    if dataset.noun == "text" or dataset.splits["train"].labels.ndim != 1:
         raise UserError(
-            f"--pilot divides {dataset.noun}s by their class, but those of {dataset.name} have masks or several "
+            f"--pilot leaves out images or sounds by their class, but {dataset.name} has texts, masks or several "
             f"labels: {_WITHOUT_PILOT}"
         )
     return {name: [_pilot(recipe, dataset) for recipe in recipes] for name, recipes in arms.items()}
 
 
 def on_left_out_images(trained: TrainedArms) -> TrainedArms:
-    """The trained arms of a pilot, which are evaluated on the fold that they left out."""
-    merged = trained.dataset.merge_validation()
-    folds = training_folds(merged, FOLDS)
-    left_out = folds.images.split.subset(np.flatnonzero(folds.fold_of == 0))
-    dataset = replace(merged, splits={**merged.splits, "test": left_out})
-    return replace(trained, dataset=dataset, datasets={dataset.name: dataset})
+    """The trained arms of a pilot, which are evaluated on the folds that they left out."""
+    dataset = fold_as_test(trained.dataset.merge_validation(), FOLDS, 0)
+    return _PilotArms(dataset, trained.datasets, trained.trainings, trained.runs, trained.log)
+
+
+class _PilotArms(TrainedArms):
+    """Trained arms whose test images are training images that were left out."""
+
+    def data(self, name: str, repetition: int) -> Dataset:
+        return left_out_as_test(super().data(name, repetition), self.trainings[name][repetition].job.recipe)
 
 
 def repetitions_table(findings: Sequence[Finding]) -> Table:
@@ -73,8 +74,8 @@ def repetitions_table(findings: Sequence[Finding]) -> Table:
         Column("contrast", "contrast"),
     ]
     notes = [
-        "Spread: the standard deviation of the contrast over repetitions, on a fold of the training images (1 of "
-        f"{FOLDS}) that no training of the pilot used.",
+        "Spread: the standard deviation of the contrast over repetitions. Every training was evaluated on training "
+        "images that it left out. No test image was used.",
         *map(_precision, sorted({finding.difference.n for finding in findings if finding.difference is not None})),
         "Repetitions: those with which the test of the claim succeeds with a probability of 80 %, at the strictest "
         "level of Holm's method: for a claim of equality, if the true difference is 0; for one of a direction, if it "
@@ -101,12 +102,13 @@ def _repetitions(finding: Finding, claims: int) -> str | None:
     return repetitions_text(needed)
 
 
-def _pilot(recipe: Recipe | LinearProbeRecipe, dataset: Dataset) -> Recipe:
-    given = recipe.subset or Subset()
-    leaves_out = recipe.data != dataset.name or given.folds or given.classes
-    if isinstance(recipe, LinearProbeRecipe) or recipe.validation != "merged" or leaves_out:
+def _pilot(recipe: Recipe | LinearProbeRecipe, dataset: Dataset) -> Recipe | LinearProbeRecipe:
+    if recipe.data != dataset.name:
         raise UserError(
-            "--pilot leaves a fold of the training images out, but trainings of this study already leave out images "
-            f"or classes, on which they choose or test something: {_WITHOUT_PILOT}"
+            f"--pilot evaluates on training {dataset.noun}s of {dataset.name}, but trainings of this study are "
+            f"evaluated on other data, such as {recipe.data}: {_WITHOUT_PILOT}"
         )
+    given = recipe.subset or Subset()
+    if given.folds is not None:
+        return recipe
     return recipe.model_copy(update={"subset": given.model_copy(update={"folds": FOLDS, "left_out_fold": 0})})

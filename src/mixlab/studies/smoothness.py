@@ -12,6 +12,7 @@ import numpy as np
 from mixlab.report.table import Cell, Column, Table
 from mixlab.stats.estimate import TAIL, Estimate
 from mixlab.studies.filter_maps import Maps, frequencies, permuted_frequencies, radial_frequencies, smoothness_p
+from mixlab.studies.model_filters import PositionFilters
 from mixlab.studies.result import Claim
 
 _UNIT = "periods per position"
@@ -21,6 +22,8 @@ _UNIT = "periods per position"
 class Smoothness:
     """The filters of one block in one arrangement, and their smoothness.
 
+    kind       "token-mixing units" or "depthwise kernels"
+    block      or a layer of it, see `PositionFilters`
     maps       unit, row and column
     frequency  of each map, in periods per position
     expected   the mean frequency over all arrangements of the positions
@@ -28,6 +31,7 @@ class Smoothness:
     p          the p-value that the maps are smoother than with permuted positions
     """
 
+    kind: str
     block: str
     arrangement: str
     maps: Maps
@@ -43,18 +47,20 @@ class Smoothness:
         return Estimate(mean - self.expected, mean - high, mean - low, n=len(self.maps), unit=_UNIT)
 
 
-def smoothness(block: str, arrangement: str, maps: Maps, permutations: int, seed: int) -> Smoothness:
-    """Compare maps with `permutations` random permutations of their positions."""
+def smoothness(filters: PositionFilters, arrangement: str, permutations: int, seed: int) -> Smoothness:
+    """Compare filters with `permutations` random permutations of their positions."""
+    maps = filters.maps
     permuted = permuted_frequencies(maps, permutations, seed)
     positions = radial_frequencies(*maps.shape[1:])
     expected = float(positions.sum() / (positions.size - 1))
     low, high = np.quantile(permuted, (TAIL, 1 - TAIL)).tolist()
-    return Smoothness(block, arrangement, maps, frequencies(maps), expected, (low, high), smoothness_p(maps, permuted))
+    p = smoothness_p(maps, permuted)
+    return Smoothness(filters.kind, filters.block, arrangement, maps, frequencies(maps), expected, (low, high), p)
 
 
-def smoothness_claim(filters: str, block: str) -> Claim:
+def smoothness_claim(kind: str, block: str) -> Claim:
     return Claim(
-        statement=f"The {filters} of {block} are smoother than with permuted positions.",
+        statement=f"The {kind} of {block} are smoother than with permuted positions.",
         contrast=(f"mean frequency of {block}", "expected with permuted positions"),
         expected="lower",
         source="Tolstikhin et al. 2021, appendix D",

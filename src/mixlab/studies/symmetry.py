@@ -7,16 +7,25 @@ initial weights have the same distribution as permuted ones, so that trainings f
 distribution of results (Tolstikhin et al. 2021, section 3.4, describe the effect).
 
 A model is not invariant: with the same weights, f(w, T x) differs from f(w, x).
+
+P permutes the pixels of the stem, and all axes of parameters with an entry for each patch. Such an axis is longer in
+the same architecture for larger images, which tells it from an axis that happens to have the same length. Whether P
+undoes T is computed.
+
+That no P undoes T is shown with tied weights: all weights of an output channel are equal, so that no permutation of
+pixels, cells of kernels or patches changes them, P w = w. If f(w, T x) then differs from f(w, x), no P undoes T. If it
+does not, there may be one.
 """
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
+from operator import sub
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,8 +33,9 @@ from mixlab.data.batches import EvalBatches
 from mixlab.data.rng import epoch_order
 from mixlab.data.transforms import Transform
 from mixlab.models.contract import height_and_width
-from mixlab.models.mlp import Mlp
+from mixlab.studies.places import at_twice_the_size
 from mixlab.training.job import Job
+from mixlab.zoo.architecture import Architecture, Model
 
 EXACT = 1e-9
 """The largest difference of logits of equal trainings in float64, after a few hundred steps."""
@@ -41,10 +51,13 @@ class Symmetry:
     same_weights  the largest difference of a logit between images and transformed images, with the same weights
     matched       the same by step for two trainings: on the images, and on transformed images from permuted weights
                   before the first step; empty if no permutation of the weights is known. Step 0 is before the training.
+    tied_weights  as `same_weights` with tied weights, in multiples of the largest logit; None if it is not known which
+                  axes have an entry for each patch
     """
 
     same_weights: float
     matched: Mapping[int, float] = field(default_factory=dict)
+    tied_weights: float | None = None
 
     @property
     def is_invariant(self) -> bool:
@@ -55,6 +68,80 @@ class Symmetry:
     def is_exact(self) -> bool:
         """Whether both trainings are equal at every step."""
         return bool(self.matched) and max(self.matched.values()) < EXACT
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it is shown that no permutation over pixels, cells of kernels and patches undoes the transform."""
+        return self.tied_weights is not None and self.tied_weights >= EXACT
+
+    @property
+    def kind(self) -> str:
+        """The symmetry in words, for tables."""
+        if self.is_invariant:
+            return "invariant"
+        if self.is_exact:
+            return "exact, in distribution"
+        return "broken" if self.is_broken else "unknown"
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The axes of a parameter, first that of the output channels: lengths, and growths for twice the height and width.
+
+    A bias of a layer with several output axes is stored flat, and has these axes here. A parameter that is no weight or
+    bias, such as a position embedding, has one output channel.
+    """
+
+    lengths: tuple[int, ...]
+    growths: tuple[int, ...]
+
+    def permuted(self, parameter: Tensor, order: Int64[Tensor, " patch"]) -> Tensor:
+        """The parameter with permuted patches. Entries for other tokens, such as a class token, come first."""
+        patches = len(order)
+        result = parameter.reshape(self.lengths)
+        for axis, (length, growth) in enumerate(zip(self.lengths, self.growths, strict=True)):
+            if growth == 4 * patches - patches:
+                others = length - patches
+                index = torch.cat([torch.arange(others), others + order])
+                result = result.index_select(axis, index.to(parameter.device))
+        return result.reshape(parameter.shape)
+
+    def tied(self, parameter: Tensor) -> Tensor:
+        """The parameter with the first entry of each output channel for all its entries; one for all output patches."""
+        channels = 1 if self.growths[0] else self.lengths[0]
+        entries = parameter.detach().reshape(channels, -1)
+        return entries[:, :1].expand_as(entries).reshape(parameter.shape)
+
+
+def axes_of(architecture: Architecture) -> dict[str, Axes]:
+    """The axes of each parameter by name; empty if there is no such model for twice the height and width."""
+    height, width = height_and_width(architecture.image_size)
+    try:
+        larger = at_twice_the_size(architecture).on_meta()
+        larger(torch.empty(2, architecture.config["image_channels"], 2 * height, 2 * width, device="meta"))
+    except Exception:  # models of a fixed size fail in many ways
+        return {}
+    before, after = _lengths(architecture.on_meta()), _lengths(larger)
+    if before.keys() != after.keys():
+        return {}
+    return {name: Axes(before[name], tuple(map(sub, after[name], before[name]))) for name in before}
+
+
+def _lengths(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The lengths of the axes of each parameter, see `Axes`."""
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    lengths: dict[str, tuple[int, ...]] = {}
+    for name, shape in shapes.items():
+        layer, _, kind = name.rpartition(".")
+        outputs = shapes.get(f"{layer}.weight", shape)[:-1]
+        match kind:
+            case "bias" if outputs and outputs.numel() == shape.numel():
+                lengths[name] = outputs
+            case "weight" | "bias" if shape:
+                lengths[name] = shape
+            case _:
+                lengths[name] = (1, *shape)
+    return lengths
 
 
 def patch_stem(model: nn.Module) -> tuple[str, nn.Conv2d] | None:
@@ -72,34 +159,30 @@ def patch_size_of(model: nn.Module) -> int | None:
     return None if stem is None else stem[1].stride[0]
 
 
-def matched_weights(model: nn.Module, transform: Transform, patches: int) -> dict[str, Tensor] | None:
-    """The state of `model` with permuted weights, or None if no permutation is known that could undo the transform.
+def matched_weights(model: Model, transform: Transform, axes: Mapping[str, Axes]) -> dict[str, Tensor] | None:
+    """The permuted weights of `model` by name, or None if no permutation is known that could undo the transform.
 
-    The stem undoes a permutation of the pixels of a patch. Token MLPs and learned position embeddings undo a
-    permutation of the patches. The result undoes the transform only if all other layers ignore the order of the
-    patches; compare the logits.
-
-    patches  the number of patches of an image
+    The stem undoes a permutation of the pixels of a patch. Parameters with an entry for each patch, such as the token
+    MLPs and learned position embeddings, undo a permutation of the patches. The result undoes the transform only if all
+    other layers ignore the order of the patches; compare the logits.
     """
-    stem = patch_stem(model)
-    if stem is None or transform.name == "permute_all_pixels":
+    side = transform.patch_size
+    if side is None:
         return None
-    state = {name: value.clone() for name, value in model.state_dict().items()}
-    if transform.name != "permute_patches":
-        name = f"{stem[0]}.weight"
-        side = stem[1].stride[0]
-        pixels = rearrange(state[name], "channel colour y x -> channel colour (y x)")
-        permuted = pixels[..., transform.pixel_order(side * side).to(pixels.device)]
-        state[name] = rearrange(permuted, "channel colour (y x) -> channel colour y x", y=side)
+    trained = {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
+    permuted: dict[str, Tensor] = {}
     if transform.name != "permute_pixels_in_patches":
-        order = transform.patch_order(patches).to(next(model.parameters()).device)
-        for name, module in model.named_modules():
-            if name.endswith("token_mlp") and isinstance(module, Mlp):
-                state |= _permuted_token_mlp(state, name, order)
-        for name, parameter in model.named_parameters():
-            if name.endswith("pos_embed") and parameter.shape[1] == patches:
-                state[name] = state[name][:, order]
-    return state
+        height, width = height_and_width(model.config.image_size)
+        order = transform.patch_order((height // side) * (width // side))
+        permuted = {name: axes[name].permuted(weight, order) for name, weight in trained.items() if name in axes}
+    if transform.name != "permute_patches":
+        stem = patch_stem(model)
+        if stem is None or stem[1].stride[0] != side:
+            return None
+        pixels = rearrange(stem[1].weight.detach(), "channel colour y x -> channel colour (y x)")
+        pixels = pixels[..., transform.pixel_order(side * side).to(pixels.device)]
+        permuted[f"{stem[0]}.weight"] = rearrange(pixels, "channel colour (y x) -> channel colour y x", y=side)
+    return permuted
 
 
 def symmetries(job: Job, transforms: Mapping[str, Transform], *, steps: int) -> dict[str, Symmetry]:
@@ -112,23 +195,22 @@ def symmetries(job: Job, transforms: Mapping[str, Transform], *, steps: int) -> 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(0)
         original = _random_model(job).to(device)
-        height, width = height_and_width(job.architecture.image_size)
-        side = patch_size_of(original) or 1
+        axes = axes_of(job.architecture)
         batches = _batches(job, device)
         images, _ = next(batches)
-        same = {
-            name: _difference(original, images, original, transform(images)) for name, transform in transforms.items()
-        }
+        changed = {name: transform(images) for name, transform in transforms.items()}
+        logits = _logits(original, images)
+        same = {name: _largest(_logits(original, changed[name]) - logits) for name in transforms}
+        tied = _tied_differences(original, axes, images, changed) if axes else {}
         matched: dict[str, nn.Module] = {}
         for name, transform in transforms.items():
-            state = matched_weights(original, transform, (height // side) * (width // side))
-            if state is not None:
-                model = copy.deepcopy(original)
-                model.load_state_dict(state)
-                if _difference(original, images, model, transform(images)) < EXACT:
+            weights = matched_weights(original, transform, axes)
+            if weights is not None:
+                model = _with_weights(original, weights)
+                if _largest(_logits(model, changed[name]) - logits) < EXACT:
                     matched[name] = model
         growth = _train_together(original, matched, transforms, islice(batches, steps)) if matched else {}
-    return {name: Symmetry(same[name], growth.get(name, {})) for name in transforms}
+    return {name: Symmetry(same[name], growth.get(name, {}), tied.get(name)) for name in transforms}
 
 
 def _train_together(
@@ -153,13 +235,13 @@ def _train_together(
             torch.nn.utils.clip_grad_norm_(model.parameters(), _CLIP_NORM)
             optimizer.step()
             if name:
-                growth[name][step] = float((logits.detach() - expected).abs().max())
+                growth[name][step] = _largest(logits.detach() - expected)
             else:
                 expected = logits.detach()
     return growth
 
 
-def _random_model(job: Job) -> nn.Module:
+def _random_model(job: Job) -> Model:
     """The model of the job in float64, with random numbers added to norms and biases, and weights of 0 replaced."""
     model = job.architecture.build().double().train()
     with torch.no_grad():
@@ -182,25 +264,31 @@ def _batches(job: Job, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         yield images.double(), labels
 
 
-def _difference(model: nn.Module, images: Tensor, other: nn.Module, other_images: Tensor) -> float:
-    """The largest difference of a logit of two models in training mode, without changing them."""
+def _with_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+    """A copy of the model with these weights in place of its own."""
+    copied = copy.deepcopy(model)
+    copied.load_state_dict(weights, strict=False)
+    return copied
+
+
+def _tied_differences(
+    model: nn.Module, axes: Mapping[str, Axes], images: Tensor, changed: Mapping[str, Tensor]
+) -> dict[str, float]:
+    """The largest difference of a logit with tied weights, in multiples of the largest logit, without dropout."""
+    tied = _with_weights(model, {name: axes[name].tied(weight) for name, weight in model.named_parameters()}).eval()
+    logits = _logits(tied, images)
+    return {name: _largest(_logits(tied, others) - logits) / _largest(logits) for name, others in changed.items()}
+
+
+def _logits(model: nn.Module, images: Tensor) -> Tensor:
+    """The logits, without changing the model; with the same stochastic depth in each call."""
+    torch.manual_seed(0)
     with torch.no_grad():
-        logits = []
-        for one, its_images in ((model, images), (other, other_images)):
-            torch.manual_seed(0)
-            logits.append(copy.deepcopy(one)(its_images))
-    return float((logits[0] - logits[1]).abs().max())
+        return copy.deepcopy(model)(images)
 
 
-def _permuted_token_mlp(
-    state: Mapping[str, Tensor], name: str, order: Int64[Tensor, " patch"]
-) -> dict[str, Float[Tensor, "..."]]:
-    """The token MLP with permuted inputs and outputs; the hidden units do not change."""
-    return {
-        f"{name}.first.weight": state[f"{name}.first.weight"][:, order],
-        f"{name}.second.weight": state[f"{name}.second.weight"][order],
-        f"{name}.second.bias": state[f"{name}.second.bias"][order],
-    }
+def _largest(values: Tensor) -> float:
+    return float(values.abs().max())
 
 
 def growth_steps(symmetry: Symmetry) -> Sequence[int]:

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from mixlab.comparison.search_space import Settings, sample_settings, with_settings
 from mixlab.comparison.tasks.classification import IMAGES
 from mixlab.training.recipes.defaults import default_recipe
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.schema import Recipe
+from mixlab.training.recipes.search_space import Settings, sample_settings, with_settings
 from mixlab.zoo.architecture import architecture
 
 STRONG = Settings(learning_rate=0.001, weight_decay=0.5, stochastic_depth=0.1, augmentation=1.0)
