@@ -35,7 +35,14 @@ def result_of_pairs() -> Callable[[Mapping[tuple[str, str], float]], Representat
         pairs = tuple(Pair(a, b, a[0] == b[0], np.array([[cka]]), None) for (a, b), cka in similar.items())
         models = {name: name[0] for name in ("a0", "a1", "a2", "b0", "b1", "b2")}
         nobody = Alone((np.array([], dtype=int),) * 2, 0.0, 1.0)
-        given: dict[str, Any] = {"data": "shades", "settings": {"batch": 8}, "accuracy": {}, "names": (), "shape": {}}
+        given: dict[str, Any] = {
+            "data": "shades",
+            "settings": {"batch": 8},
+            "accuracy": {},
+            "names": (),
+            "shape": {},
+            "trainings": {},
+        }
         given |= {"models": models, "pairs": pairs, "alone": nobody, "images": 8, "references": (), "environment": {}}
         return RepresentationResult(**given)
 
@@ -165,6 +172,8 @@ def test_methods_name_images_runs_and_the_sources_of_the_measures(shades, runs, 
     assert result.methods.endswith(f" on {result.environment['device']}.")
     measures = ["cka", "ckabatches", "hsic", "errorconsistency", "phase", "cueconflict", "permutationp", "wilson"]
     assert entry_keys(result.bibtex) == ["mixlab", "pytorch", "mixer", "convmixer", *measures]
+    notes = result.tables()[-1].notes
+    assert f"{runs[1]}: mixer_nano on shades, 6 steps, seed 1." in notes
     stored = written(result, tmp_path)
     assert (stored["methods"], stored["bibtex"]) == (result.methods, result.bibtex)
 

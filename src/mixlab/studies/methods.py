@@ -38,6 +38,12 @@ def trainings_protocol(trainings: Mapping[str, Sequence[Training]], dataset: Dat
     )
 
 
+def run_note(recipe: Mapping[str, Any]) -> str:
+    """How a run was trained: model, data, duration and seed."""
+    duration = pluralize(recipe["steps"], "step") if "steps" in recipe else pluralize(recipe["epochs"], "epoch")
+    return f"{recipe['model']} on {recipe['data']}, {duration}, seed {recipe['seed']}"
+
+
 def tests_paragraph(
     findings: Sequence[Finding], repeats: str, top1_interval: str, environment: Mapping[str, Any]
 ) -> str:

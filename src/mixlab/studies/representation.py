@@ -29,7 +29,7 @@ from mixlab.stats.intervals import proportion_interval
 from mixlab.stats.similarity import debiased_cka, error_consistency, gram, unbiased_hsic
 from mixlab.studies.cue_conflict import partners, with_amplitudes_of
 from mixlab.studies.grids import require_distinct
-from mixlab.studies.methods import data_references, model_references
+from mixlab.studies.methods import data_references, model_references, run_note
 from mixlab.studies.representation_claims import alone
 from mixlab.studies.representation_result import Pair, RepresentationResult
 from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
@@ -110,6 +110,7 @@ def run(dataset: Dataset, settings: Settings, *, quiet: bool, log: Log) -> Repre
         data=dataset.name,
         settings=asdict(settings),
         models=models,
+        trainings={name: run_note(open_run(Path(name)).recipe) for name in loaded},
         accuracy={name: proportion_interval(int(right.sum()), count) for name, right in answers.items()},
         names=[test.names[int(index)] for index in chosen],
         alone=alone(np.array([*answers.values()]), [numbers[model] for model in models.values()], settings.seed),

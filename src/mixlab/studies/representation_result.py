@@ -54,6 +54,7 @@ class RepresentationResult:
     """Similarities of trained models: a StudyResult.
 
     models    the model of each run
+    trainings  how each run was trained
     accuracy  top-1 on the images of the study
     names     of these images
     alone     images that one model alone classifies correctly, in the order of the models
@@ -64,6 +65,7 @@ class RepresentationResult:
     data: str
     settings: Mapping[str, Any]
     models: Mapping[str, str]
+    trainings: Mapping[str, str]
     accuracy: Mapping[str, Estimate]
     names: Sequence[str]
     alone: Alone
@@ -217,7 +219,7 @@ class RepresentationResult:
             "amplitudes of an image of another class. Either cue: answers with one of the two classes. Intervals are "
             "over images."
         )
-        return Table("Runs", columns, rows, [note])
+        return Table("Runs", columns, rows, [note, *(f"{run}: {text}." for run, text in self.trainings.items())])
 
     def shape_share(self, name: str) -> Estimate | None:
         """The share of shape among the answers with one of the two cues; None without such answers."""
