@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from mixlab.comparison import candidates
 from mixlab.comparison.candidates import Candidate, PlannedCandidate, make_candidate, plan_candidates
@@ -19,7 +20,7 @@ from mixlab.training.training import STARTUP_SECONDS
 from mixlab.zoo.architecture import create_model
 from mixlab.zoo.sizes import find_size
 
-PLAN = Plan("cpu", ComputeMode("bf16"), 4)
+PLAN = Plan("cpu", ComputeMode("bf16"), 4, threads=torch.get_num_threads())
 
 
 @pytest.fixture

@@ -82,6 +82,34 @@ def test_a_wrong_output_of_one_kind_of_module_is_found(model, monkeypatch):
     assert not equals_stock(model, torch.randn(4, 3, 32, 32), TrainingRewrites(("split_depthwise",)), ComputeMode())
 
 
+def mixer() -> nn.Module:
+    torch.manual_seed(0)
+    return create_model("mixer_nano", classes=3, depth=2)
+
+
+def equals(model: nn.Module) -> bool:
+    return equals_stock(model, torch.randn(4, 3, 32, 32), TrainingRewrites(("untransposed_mixer",)), ComputeMode())
+
+
+@pytest.mark.parametrize("add", [nn.Module.register_parameter, nn.Module.register_buffer])
+def test_modules_with_other_parameters_or_buffers_are_not_equal(add):
+    model = mixer()
+    assert equals(model)
+    add(model.get_submodule("body.1"), "scale", nn.Parameter(torch.ones(1)))
+    assert not equals(model)
+
+
+def test_a_later_module_with_other_modules_in_it_is_compared(monkeypatch):
+    """The rewrite computes GELU whatever the activation is, and only the second block has another one."""
+    model = mixer()
+    model.get_submodule("body.1.token_mlp").activation = Hardswish()
+    assert not equals(model)
+
+
+class Hardswish(nn.Hardswish):
+    approximate = "none"
+
+
 def test_a_copy_with_the_same_parameters_has_its_own_buffers(model):
     copied = with_same_parameters(model)
     assert all(ours is theirs for ours, theirs in zip(copied.parameters(), model.parameters(), strict=True))

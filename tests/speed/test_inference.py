@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from mixlab.errors import UserError
+from mixlab.models.mlp import Mlp
 from mixlab.speed import inference as module
 from mixlab.speed import inference_timings
 from mixlab.speed.inference import Inference, is_close
 from mixlab.speed.inference_plan import STOCK, InferencePlan, build_forward, parse_speed
 from mixlab.speed.inference_timings import Timing, Timings
 from mixlab.speed.plan import ComputeMode
+from mixlab.speed.rewrites import packed_linear
 from mixlab.zoo.architecture import create_model
 
 CPU = torch.device("cpu")
@@ -209,6 +211,29 @@ def test_a_model_that_fails_in_a_plan_keeps_the_other_one(
     inference.plan_for(images, 20)
     assert inference.plan.mode.precision == "fp32"
     assert lines[0].startswith("Inference under eager, bf16, contiguous is not used: AssertionError: ")
+
+
+def test_a_model_whose_modules_can_not_be_rewritten_has_other_plans(
+    images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    take(monkeypatch, built, {"eager, bf16, contiguous": 0.5})
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+
+    class Renamed(Mlp):
+        def __init__(self) -> None:
+            super().__init__(8, 8, "erf")
+            self.last = self.second
+            del self.second
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.activation(self.first(x.mean((1, 2))[:, :8])))
+
+    monkeypatch.setattr(packed_linear, "Mlp", Renamed)  # as if it was edited in its file
+    lines: list[str] = []
+    inference = Inference(nn.Sequential(Renamed()), CPU, speed="auto", log=lines.append)
+    inference.plan_for(images, 200)
+    assert str(inference.plan) == "eager, bf16, contiguous"
+    assert lines[0].startswith("Faster modules for inference are not used: AttributeError: 'Renamed' object has no")
 
 
 @pytest.mark.parametrize(

@@ -57,17 +57,18 @@ def fastest_kernels(
     with mode.autocast(images.device):  # in the precision in which a convolution gets them in a step
         inputs = {shape: given.inputs for shape, given in arguments_of(model, images, stock).items()}
     chosen: dict[str, DepthwiseKernel] = {}
-    for shape, module in stock.items():
+    for shape, images in inputs.items():
+        module = stock[shape]
         modules: dict[DepthwiseKernel | None, nn.Module] = {None: module}
         for kernel, convolve in kernels.items():
             if kernel != "triton" and not all(size % 2 for size in module.kernel_size):
                 continue  # PyTorch pads the images of even kernels first
             replaced = _replaced(module, convolve)
-            if reason := _reason_against(replaced, module, inputs[shape], mode):
+            if reason := _reason_against(replaced, module, images, mode):
                 log(f"The {kernel} kernels for depthwise convolutions {shape} in {mode} are not used: {reason}.")
             else:
                 modules[kernel] = replaced
-        steps = {str(kernel): _step(modules[kernel], inputs[shape], mode) for kernel in modules}
+        steps = {str(kernel): _step(modules[kernel], images, mode) for kernel in modules}
         seconds = interleaved(steps, rounds=_ROUNDS, sample_seconds=_SAMPLE_SECONDS)
         medians: dict[DepthwiseKernel | None, float] = {kernel: median(seconds[str(kernel)]) for kernel in modules}
         fastest = pick_fastest(medians)

@@ -38,13 +38,16 @@ def equals_stock(
 ) -> bool:
     """Whether the modules that `rewrites` changes in `model` have the outputs and gradients of the stock ones.
 
-    One module of each kind is compared, with the inputs that it gets in `model` for the first images. Errors are
-    relative to the stock module in fp32 (L2 norms, of the outputs and of each gradient).
+    The parameters and buffers must also have the same names. One module of each kind is compared, with the inputs that
+    it gets in `model` for the first images. Errors are relative to the stock module in fp32 (L2 norms, of the outputs
+    and of each gradient).
 
     model  a stock model in training mode, which does not change
     """
     model, images = with_same_parameters(model), images[:_MAX_IMAGES]
     rewritten = rewrites.apply(with_same_parameters(model), len(images))
+    if [*rewritten.state_dict()] != [*model.state_dict()]:
+        return False
     names = [*_replaced(model, rewritten), *rewrites.changed_by_context(model, images)]
     changed = _first_of_each_kind(rewritten, names)
     stock = {name: model.get_submodule(name) for name in changed}
@@ -128,16 +131,17 @@ def _replaced(stock: nn.Module, rewritten: nn.Module) -> list[str]:
 
 
 def _first_of_each_kind(model: nn.Module, names: Sequence[str]) -> list[str]:
-    """Of modules with the same type and the same shapes of parameters, only the first."""
+    """Of modules with the same types, also of the modules in them, and shapes of parameters, only the first."""
     first: dict[tuple[object, ...], str] = {}
     for name in names:
         module = model.get_submodule(name)
-        first.setdefault((type(module), *(parameter.shape for parameter in module.parameters())), name)
+        kind = *map(type, module.modules()), *(parameter.shape for parameter in module.parameters())
+        first.setdefault(kind, name)
     return list(first.values())
 
 
 def arguments_of(model: nn.Module, images: Tensor, modules: Mapping[str, nn.Module]) -> dict[str, Arguments]:
-    """What each module gets in a forward pass of `model`, whose running statistics change."""
+    """What each module that is called in a forward pass of `model` gets. The running statistics of `model` change."""
     found: dict[str, Arguments] = {}
 
     def keep(name: str, _: nn.Module, given: tuple[Any, ...], keywords: dict[str, Any]) -> None:

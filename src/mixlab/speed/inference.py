@@ -146,7 +146,7 @@ class _Selection:
         stock = _Built(plan, self.stock, lambda images: as_tuple(model(images)), seconds)
         self._accepted: list[_Known | _Built] = [stock]
         for change, guess in _CHANGES:
-            candidate = change(self.plan, model, images)
+            candidate = self._changed(change)
             if candidate is not None and candidate.mode.precision in precisions:
                 self._try(candidate, guess)
         self.forward = self._build_best().forward
@@ -161,6 +161,13 @@ class _Selection:
     def timing(self) -> Timing:
         """The timing of the best plan so far."""
         return self._accepted[-1].timing
+
+    def _changed(self, change: "_Change") -> InferencePlan | None:
+        try:
+            return change(self.plan, self._model, self._images)
+        except Exception as error:  # modules of a user can differ in many ways from those that rewrites expect
+            self._log(f"Faster modules for inference are not used: {in_one_line(error)}")
+            return None
 
     def _try(self, candidate: InferencePlan, guess: "_Guess") -> None:
         known = self._timings.get(candidate)

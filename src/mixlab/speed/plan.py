@@ -67,7 +67,7 @@ class Plan:
     concurrent: int = 1
     """Number of trainings that run on this machine at the same time."""
     threads: int | None = None
-    """CPU threads of each process, which determine the order of its sums. None: PyTorch's default."""
+    """CPU threads of each process. On a CPU, they determine the order of its sums. None: PyTorch's default."""
     rewrites: TrainingRewrites = field(default_factory=TrainingRewrites)
     """Modules that are replaced by faster ones."""
 

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from mixlab.errors import UserError
-from mixlab.models.convmixer import ConvMixer
 from mixlab.speed.kernels.library import KernelsUnavailableError, kernels
 from mixlab.speed.rewrites.attention import attention_modules, unfused_attention
 from mixlab.speed.rewrites.compilation import compile_steps
-from mixlab.speed.rewrites.convmixer import fuse_convmixer
-from mixlab.speed.rewrites.cuda_depthwise import DepthwiseKernel, triton_build, use_kernels
+from mixlab.speed.rewrites.convmixer import fuse_convmixer, is_stock_convmixer
+from mixlab.speed.rewrites.cuda_depthwise import DepthwiseKernel, triton_build_here, use_kernels
 from mixlab.speed.rewrites.depthwise import has_wide_depthwise, native_depthwise, split_depthwise
 from mixlab.speed.rewrites.gelu import has_gelu, native_gelu
 from mixlab.speed.rewrites.mixer import has_mixer_block, untranspose_mixer
@@ -96,7 +95,7 @@ class TrainingRewrites:
         if self.kernel_build is None:
             return None
         try:
-            return triton_build(torch.cuda.get_device_capability()) if self.depthwise else kernels().build
+            return triton_build_here() if self.depthwise else kernels().build
         except KernelsUnavailableError as error:
             raise UserError(
                 f"The plan of this training uses kernels that are not available on this machine: {error}. Continue on "
@@ -123,7 +122,7 @@ def cpu_rewrites(
     kernel_build  the `build` of the native kernels; None if they are not available
     """
     names: list[Rewrite] = []
-    if kernel_build and isinstance(model, ConvMixer):
+    if kernel_build and is_stock_convmixer(model):
         names.append("fused_convmixer")
     elif has_wide_depthwise(model):
         names.append("native_depthwise" if kernel_build else "split_depthwise")

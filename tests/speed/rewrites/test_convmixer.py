@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
-from mixlab.models.convmixer import ConvMixer, ConvMixerConfig
+from mixlab.models.convmixer import ConvMixer, ConvMixerBlock, ConvMixerConfig
 from mixlab.speed.kernels.activation_norm import Norm, activation_norm, depthwise_activation_norm
 from mixlab.speed.plan import ComputeMode
-from mixlab.speed.rewrites.convmixer import FusedConvMixerBlock, fuse_convmixer
+from mixlab.speed.rewrites.convmixer import FusedConvMixerBlock, fuse_convmixer, is_stock_convmixer
 from mixlab.zoo.architecture import create_model
 
 CPU = torch.device("cpu")
@@ -157,6 +157,19 @@ def test_parameters_buffers_and_their_names_stay_the_same():
     assert {type(block) for block in fused.body} == {FusedConvMixerBlock}  # pyright: ignore
     assert list(fused.state_dict()) == list(state)
     assert all(tensor is state[name] for name, tensor in fused.state_dict(keep_vars=True).items())
+
+
+class OwnBlock(ConvMixerBlock):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
+
+
+def test_only_a_stock_stem_and_stock_blocks_are_fused():
+    stock, own_stem, own_block = convmixer(), convmixer(), convmixer()
+    own_stem.stem = nn.Sequential(*own_stem.stem, nn.GELU())
+    own_block.body.append(OwnBlock(own_block.config))
+    found = [is_stock_convmixer(model) for model in (stock, own_stem, own_block, nn.Sequential(stock))]
+    assert found == [True, False, False, False]
 
 
 def test_a_model_keeps_its_mode():

@@ -95,6 +95,12 @@ def test_other_convolutions_are_not_replaced(convolution):
     assert split_depthwise(model)[0] is convolution  # pyright: ignore[reportIndexIssue]
 
 
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
+@pytest.mark.parametrize("norm", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm])
+def test_a_convolution_whose_weight_is_computed_is_not_replaced(norm):
+    assert not has_wide_depthwise(nn.Sequential(norm(depthwise(5))))
+
+
 @pytest.mark.parametrize("rewrite", REWRITES)
 def test_a_model_keeps_its_names_parameters_and_logits(rewrite):
     model = create_model("convmixer_nano", classes=3).eval()

@@ -57,6 +57,13 @@ def test_a_norm_with_a_scale_of_zero_is_not_folded():
     assert rewrite(model, (3, 32, 32))[1] == ("packed linear layers",)
 
 
+def test_a_convmixer_with_another_stem_is_not_folded():
+    model = trained("convmixer_nano", **CONVMIXER)
+    assert isinstance(model, ConvMixer)
+    model.stem = nn.Sequential(*list(model.stem)[:2])
+    assert rewrite(model, (3, 32, 32))[1] == ("packed linear layers",)
+
+
 def test_models_without_batch_norms_have_their_linear_layers_packed():
     names = ("davit_nano", "mixer_nano", "variant:attention_mixer")
     fields = {name: {} if name == "davit_nano" else {**MIXER, "image_size": 32} for name in names}

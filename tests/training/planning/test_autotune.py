@@ -9,11 +9,14 @@ from itertools import count
 from typing import Any
 
 import pytest
+import torch
 
 from mixlab.data.image_file import UnreadableImage
 from mixlab.errors import UserError
 from mixlab.measure import timing
 from mixlab.speed.plan import ComputeMode, Plan, affordable
+from mixlab.training import step
+from mixlab.training.launch import launch
 from mixlab.training.planning import autotune, timed_steps
 from mixlab.training.planning.autotune import select_common_plans, select_plan, time_job
 from mixlab.training.recipes.schema import Recipe
@@ -215,6 +218,37 @@ def test_timings_of_a_short_training_without_all_modes_are_measured_again_for_a_
         steps_of_seven_seconds.clear()
         select_plan(make_job("speed=auto", f"steps={steps}"), [].append)
         assert bool(steps_of_seven_seconds) is measured
+
+
+@pytest.mark.parametrize("speed", ["auto", "off"])
+def test_a_plan_for_a_cpu_has_the_number_of_threads_with_which_its_steps_were_timed(make_job, speed, monkeypatch):
+    for threads in (2, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        plan, _ = select_plan(make_job(f"speed={speed}"), no_message)
+        assert plan.threads == threads
+
+
+def test_a_training_that_is_resumed_has_the_number_of_threads_of_its_start(make_job, tmp_path, monkeypatch):
+    """`$OMP_NUM_THREADS` can be another number then, and PyTorch's sums would have another order."""
+    job, found, count = make_job("steps=4", "checkpoints.every_steps=1"), [], step.accumulate_gradients
+
+    def accumulate_gradients(*arguments: Any, **settings: Any) -> Any:
+        found.append(torch.get_num_threads())
+        if len(found) == 2:
+            raise KeyboardInterrupt
+        return count(*arguments, **settings)
+
+    monkeypatch.setattr(step, "accumulate_gradients", accumulate_gradients)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(KeyboardInterrupt):
+            launch(job.recipe, job.dataset, job.device, tmp_path / "run", log=[].append, quiet=True)
+        torch.set_num_threads(1)
+        run = launch(job.recipe, job.dataset, job.device, tmp_path / "run", log=[].append, quiet=True)
+    finally:
+        torch.set_num_threads(before)
+    assert (run.plan["threads"], found) == (2, [2] * 5)
 
 
 def test_accumulate_is_the_number_of_micro_batches_of_a_batch(make_job):

@@ -1,6 +1,7 @@
 """Autotuning if memory runs out: the micro-batch is halved, and freed memory is retained only if there is enough."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 
 from mixlab.errors import UserError
 from mixlab.models.mixer import Mixer
-from mixlab.training.planning import autotune, timed_steps
+from mixlab.speed.plan import ComputeMode, Plan
+from mixlab.training.planning import autotune, memory, timed_steps
 from mixlab.training.planning.autotune import select_plan
 
 pytestmark = pytest.mark.usefixtures("short_steps")
@@ -68,11 +70,48 @@ def test_a_model_that_does_not_fit_with_one_image_is_an_error_with_advice(make_j
 def test_freed_memory_is_retained_if_three_times_the_estimate_is_available(
     available_over_needed, freed, make_job, monkeypatch
 ):
-    monkeypatch.setattr(autotune, "estimate_memory", lambda job, plan, network: {"parameters": 60, "gradients": 40})
-    monkeypatch.setattr(autotune, "available_bytes", lambda: 100 * available_over_needed)
-    monkeypatch.setattr(autotune, "retain_freed_memory", lambda: None)
+    available(available_over_needed, monkeypatch)
     plan, _ = select_plan(make_job("speed=auto"), no_message)
     assert plan.freed_memory == freed
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "freed"),
+    [(4, 2.1, "retained"), (4, 1.9, "released"), (2, 1.1, "released"), (2, 9, "released")],
+)
+def test_timings_in_the_cache_are_used_while_the_memory_of_their_steps_is_available(
+    then, now, freed, make_job, monkeypatch
+):
+    """Retained memory takes up to twice the estimate."""
+    available(then, monkeypatch)
+    select_plan(make_job("speed=auto"), no_message)
+    available(now, monkeypatch)
+    assert select_plan(make_job("speed=auto"), [].append)[0].freed_memory == freed
+
+
+def test_a_cached_micro_batch_that_does_not_fit_any_more_is_halved(make_job, monkeypatch):
+    available(2, monkeypatch)
+    assert select_plan(make_job("speed=auto"), no_message)[0].micro_batch == 8
+    memory_for(4, monkeypatch)
+    assert select_plan(make_job("speed=auto"), [].append)[0].micro_batch == 8
+    available(0.9, monkeypatch)
+    assert select_plan(make_job("speed=auto"), [].append)[0].micro_batch == 4
+
+
+def test_each_process_has_the_memory_of_a_gpu_of_its_own(make_job, monkeypatch):
+    monkeypatch.setattr(memory, "estimate_memory", lambda job, plan, network: {"parameters": 100})
+    monkeypatch.setattr(memory, "available_bytes", lambda: 301)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (301, 1000))
+    for device, fit in (("cpu", False), ("cuda", True)):
+        job = replace(make_job(), device=torch.device(device))
+        assert memory.fits(job, Plan(device, ComputeMode(), 8, processes=2)) is fit
+
+
+def available(over_needed: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many times the estimated memory is available."""
+    monkeypatch.setattr(memory, "estimate_memory", lambda job, plan, network: {"parameters": 60, "gradients": 40})
+    monkeypatch.setattr(memory, "available_bytes", lambda: 100 * over_needed)
+    monkeypatch.setattr(autotune, "retain_freed_memory", lambda: None)
 
 
 def test_speed_off_does_not_change_the_allocator(make_job):

@@ -190,6 +190,21 @@ def test_what_torch_compile_makes_of_a_model_is_equal(model, fields, precision):
     assert found.relative_time is not None, messages
 
 
+def test_steps_are_compiled_for_the_images_of_their_passes(make_job, monkeypatch):
+    """Eight images with micro-batches of five are two passes of four."""
+    counts: list[int] = []
+
+    def compile_model(model: nn.Module, count: int) -> nn.Module:
+        counts.append(count)
+        model.register_forward_pre_hook(lambda module, given: counts.append(len(given[0])))
+        return model
+
+    monkeypatch.setattr(autotune, "time_compilation", partial(time_compilation, compile_model=compile_model))
+    timings = Timings(5, "released", {ComputeMode(): 0.1})
+    assert autotune._time_compilation(make_job(), timings, [].append).relative_time is not None
+    assert len(counts) > 3 and {*counts} == {4}
+
+
 class TestSelection:
     @pytest.fixture
     def tried(self, monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
@@ -205,6 +220,7 @@ class TestSelection:
         monkeypatch.setattr(autotune, "time_job", lambda job, log, processes=1: eager)
         monkeypatch.setattr(autotune, "_time_compilation", time_compiled)
         monkeypatch.setattr(autotune, "device_name", lambda device: "a GPU")
+        monkeypatch.setattr(autotune, "fits", lambda *given: True)
         return plans
 
     def test_a_long_training_is_compiled_and_other_seeds_have_the_same_plan(self, on_cuda, tried):

@@ -14,7 +14,7 @@ from mixlab.data.sources import open_dataset
 from mixlab.files import WriteError
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.job import Job, resolve
-from mixlab.training.planning import autotune, concurrency
+from mixlab.training.planning import autotune, concurrency, memory
 from mixlab.training.planning.autotune import Timings, total_steps
 from mixlab.training.planning.concurrency import select_concurrent_plans
 from mixlab.training.recipes.parse import parse_training_recipe
@@ -70,7 +70,7 @@ def test_the_number_is_doubled_while_the_total_time_falls(jobs, cores, measured)
     assert measured == [2, 4, 8]
 
 
-@pytest.mark.parametrize(("number", "found"), [(1, (1, None, 0.1)), (2, (2, 1, 0.11)), (3, (2, 1, 0.11))])
+@pytest.mark.parametrize(("number", "found"), [(1, (1, 1, 0.1)), (2, (2, 1, 0.11)), (3, (2, 1, 0.11))])
 def test_there_are_at_most_as_many_trainings_as_cores(jobs, cores, measured, number, found, monkeypatch):
     cores(number)
     measured_together = concurrency._seconds_together
@@ -87,7 +87,7 @@ def test_several_trainings_share_a_gpu_with_its_memory_and_at_most_as_many_as_co
     monkeypatch.setattr(concurrency, "usable_cores", lambda: 4)
     monkeypatch.setattr(autotune, "device_name", lambda device: "a GPU")
     monkeypatch.setattr(autotune, "may_compile", lambda *given: False)
-    monkeypatch.setattr(autotune, "estimate_memory", lambda job, plan, network: {"parameters": 100})
+    monkeypatch.setattr(memory, "estimate_memory", lambda job, plan, network: {"parameters": 100})
     on_a_gpu = [replace(job, device=torch.device("cuda")) for job in jobs(8)]
     for free, found in ((3 * 8 * 100, (4, 1, 0.15)), (3 * 2 * 100 + 1, (2, 1, 0.11))):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda free=free: (free, free))
@@ -102,21 +102,21 @@ def test_there_are_at_most_as_many_as_trainings_with_all_seeds(jobs, cores, meas
 
 def test_short_trainings_are_not_measured_together(jobs, cores, measured):
     cores(2)
-    assert concurrent(jobs(2, steps=299)) == (1, None, 0.1)
+    assert concurrent(jobs(2, steps=299)) == (1, 2, 0.1)
     assert measured == []
     assert concurrent(jobs(2, steps=299), seeds=2) == (2, 1, 0.11)
 
 
 def test_speed_off_measures_nothing_and_runs_one_at_a_time(jobs, cores, measured):
     cores(8)
-    assert concurrent(jobs(8, speed="off")) == (1, None, 0.1)
+    assert concurrent(jobs(8, speed="off")) == (1, 8, 0.1)
     assert measured == []
 
 
 def test_the_memory_of_all_must_be_available_three_times(jobs, cores, measured, monkeypatch):
     cores(8)
-    monkeypatch.setattr(autotune, "estimate_memory", lambda job, plan, network: {"parameters": 100})
-    monkeypatch.setattr(autotune, "available_bytes", lambda: 3 * 2 * 100 + 1)
+    monkeypatch.setattr(memory, "estimate_memory", lambda job, plan, network: {"parameters": 100})
+    monkeypatch.setattr(memory, "available_bytes", lambda: 3 * 2 * 100 + 1)
     assert concurrent(jobs(8)) == (2, 4, 0.11)
     assert measured == [2]
 
@@ -124,7 +124,7 @@ def test_the_memory_of_all_must_be_available_three_times(jobs, cores, measured, 
 def test_trainings_that_run_out_of_memory_together_run_one_at_a_time(jobs, cores, measured, monkeypatch):
     cores(8)
     monkeypatch.setattr(concurrency, "_seconds_together", lambda jobs, plans, log: None)
-    assert concurrent(jobs(8)) == (1, None, 0.1)
+    assert concurrent(jobs(8)) == (1, 8, 0.1)
 
 
 def test_without_a_cache_the_measured_times_are_used(jobs, monkeypatch):

@@ -3,13 +3,17 @@
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor, nn
 
+from mixlab.models.mixer import MixerBlock
 from mixlab.speed import training_rewrites
-from mixlab.speed.kernels.library import KernelsUnavailableError, kernels
+from mixlab.speed.kernels.library import Kernels, KernelsUnavailableError, kernels
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.speed.training_rewrites import TrainingRewrites
 from mixlab.training.planning import autotune, timed_rewrites
 from mixlab.training.planning.autotune import select_common_plans, select_plan, time_job
+from mixlab.zoo.user_code import trust_code
 
 pytestmark = pytest.mark.usefixtures("short_steps", "timed_at_length")
 
@@ -75,14 +79,114 @@ def test_rewrites_are_timed_again_if_their_kernels_are_not_available_any_more(ma
     job = make_job("speed=auto", LONG, *CONVMIXER)
     select_plan(job, no_message)
 
-    def unavailable() -> None:
-        raise KernelsUnavailableError("no C++ compiler was found")
-
     for module in (timed_rewrites, training_rewrites):
         monkeypatch.setattr(module, "kernels", unavailable)
     timed.clear()
     plan, _ = select_plan(job, [].append)
     assert timed and plan.rewrites == TrainingRewrites(("split_depthwise",))
+
+
+def unavailable() -> Kernels:
+    raise KernelsUnavailableError("no C++ compiler was found")
+
+
+@pytest.mark.parametrize("plans", [1, 9], ids=["incomplete", "complete"])
+def test_rewrites_are_timed_again_once_their_kernels_are_available(make_job, timed, monkeypatch, plans):
+    """As after the installation of a compiler."""
+    job = make_job("speed=auto", LONG, *CONVMIXER)
+    monkeypatch.setattr(autotune, "affordable", lambda kinds, calls: (min(plans, kinds), 1))
+    with monkeypatch.context() as without_compiler:
+        without_compiler.setattr(timed_rewrites, "kernels", unavailable)
+        first, _ = select_plan(job, [].append)
+        timed.clear()
+        assert select_plan(job, [].append)[0] == first and not timed
+    monkeypatch.setattr(autotune, "affordable", lambda kinds, calls: (kinds, 1))
+    assert select_plan(job, [].append)[0].rewrites.names == ("fused_convmixer",)
+
+
+def test_kernels_that_a_short_training_does_not_need_are_not_looked_for_in_the_cache(make_job, timed, monkeypatch):
+    monkeypatch.setattr(timed_rewrites, "kernels", None)
+    for _ in range(2):
+        select_plan(make_job("speed=auto", *CONVMIXER), [].append)
+
+
+OWN_BLOCKS = """
+from torch import nn
+from mixlab.models.convmixer import ConvMixer, ConvMixerConfig
+
+
+class Block(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.mix = nn.Conv2d(config.channels, config.channels, 5, groups=config.channels, padding="same")
+
+    def forward(self, x):
+        return x + self.mix(x)
+
+
+class Mine(ConvMixer):
+    def __init__(self, config: ConvMixerConfig):
+        super().__init__(config)
+        self.body = nn.Sequential(Block(config))
+"""
+
+
+def test_a_convmixer_with_blocks_of_the_user_has_the_rewrites_of_other_models(make_job, timed, tmp_path):
+    (tmp_path / "mine.py").write_text(OWN_BLOCKS)
+    trust_code(tmp_path / "mine.py")
+    time_job(make_job("speed=auto", LONG, *CONVMIXER, f"model=py:{tmp_path / 'mine.py'}:Mine"), no_message)
+    assert {names for _, names in timed} == {(), ("native_depthwise", "native_gelu")}
+
+
+def add_parameter(block: MixerBlock) -> None:
+    block.register_parameter("scale", nn.Parameter(torch.ones(1)))
+
+
+def rename_mlp(block: MixerBlock) -> None:
+    block.mix_tokens = block.token_mlp
+    del block.token_mlp
+
+
+def scaled(block: MixerBlock, x: Tensor) -> Tensor:
+    return block.scale * (x + block.token_mlp(block.token_norm(x).mT).mT)
+
+
+def renamed(block: Any, x: Tensor) -> Tensor:
+    return x + block.mix_tokens(block.token_norm(x).mT).mT
+
+
+@pytest.mark.parametrize(
+    ("edit", "forward", "reason"),
+    [
+        (add_parameter, scaled, "its results are not those of PyTorch"),
+        (rename_mlp, renamed, "AttributeError: 'MixerBlock' object has no attribute 'token_mlp'"),
+    ],
+)
+def test_a_block_that_was_edited_in_its_file_is_trained_as_it_is(make_job, timed, monkeypatch, edit, forward, reason):
+    stock = MixerBlock.__init__
+
+    def edited(block: MixerBlock, *given: Any) -> None:
+        stock(block, *given)
+        edit(block)
+
+    monkeypatch.setattr(MixerBlock, "__init__", edited)
+    monkeypatch.setattr(MixerBlock, "forward", forward)
+    messages: list[str] = []
+    time_job(make_job("speed=auto", LONG, *MIXER), messages.append)
+    assert messages[0] == f"untransposed_mixer, native_gelu in fp32, contiguous is not used: {reason}."
+    assert {names for _, names in timed} == {()}
+
+
+def test_a_lack_of_memory_while_rewrites_are_compared_halves_the_micro_batch(make_job, timed, monkeypatch):
+    errors = [MemoryError()]
+
+    def compare(*given: Any) -> bool:
+        if errors:
+            raise errors.pop()
+        return True
+
+    monkeypatch.setattr(timed_rewrites, "equals_stock", compare)
+    assert time_job(make_job("speed=auto", *CONVMIXER), [].append).micro_batch == 4
 
 
 @pytest.mark.parametrize(
@@ -115,9 +219,6 @@ def test_with_speed_off_only_stock_steps_are_timed(make_job, timed):
 
 
 def test_without_a_compiler_the_reason_is_said_once_and_other_rewrites_are_timed(make_job, timed, monkeypatch):
-    def unavailable() -> None:
-        raise KernelsUnavailableError("no C++ compiler was found")
-
     monkeypatch.setattr(timed_rewrites, "kernels", unavailable)
     messages: list[str] = []
     time_job(make_job("speed=auto", LONG, *CONVMIXER), messages.append)

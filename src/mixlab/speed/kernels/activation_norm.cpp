@@ -122,26 +122,30 @@ void input_gradients(const NormGradients<Number>& from, Number* outputs, typenam
 
 #define EXPORT(Number, suffix)                                                                                        \
   using Element_##suffix = Arithmetic<Number>::Element;                                                               \
-  extern "C" void activation_forward_##suffix(int activation, const Number* inputs, const Element_##suffix* bias,     \
+  extern "C" bool activation_forward_##suffix(int activation, const Number* inputs, const Element_##suffix* bias,     \
                                               const ActivationOutputs<Number>* outputs, const Shape* shape,           \
                                               int threads) {                                                          \
     with_activation(activation, [&](auto chosen) {                                                                    \
       activate<Number, decltype(chosen)>(inputs, bias, *outputs, *shape, threads);                                    \
     });                                                                                                               \
+    return true;                                                                                                      \
   }                                                                                                                   \
-  extern "C" void normalise_##suffix(const Number* values, const Element_##suffix* mean,                              \
+  extern "C" bool normalise_##suffix(const Number* values, const Element_##suffix* mean,                              \
                                      const Element_##suffix* scale, const Element_##suffix* shift,                    \
                                      const Number* residual, Number* outputs, const Shape* shape, int threads) {      \
     normalise(values, mean, scale, shift, residual, outputs, *shape, threads);                                        \
+    return true;                                                                                                      \
   }                                                                                                                   \
-  extern "C" void norm_gradient_sums_##suffix(const Number* gradients, const Number* values,                          \
+  extern "C" bool norm_gradient_sums_##suffix(const Number* gradients, const Number* values,                          \
                                               const Element_##suffix* mean, Element_##suffix* sums,                   \
                                               Element_##suffix* products, const Shape* shape, int threads) {          \
     sum_gradients(gradients, values, mean, sums, products, *shape, threads);                                          \
+    return true;                                                                                                      \
   }                                                                                                                   \
-  extern "C" void activation_backward_##suffix(const NormGradients<Number>* gradients, Number* outputs,               \
+  extern "C" bool activation_backward_##suffix(const NormGradients<Number>* gradients, Number* outputs,               \
                                                Element_##suffix* sums, const Shape* shape, int threads) {             \
     input_gradients(*gradients, outputs, sums, *shape, threads);                                                      \
+    return true;                                                                                                      \
   }
 EXPORT(float, float32)
 EXPORT(double, float64)

@@ -10,9 +10,8 @@ using V = typename Vector<Element>::type;
 
 // Calls `function` with the activation of this number (see activation_norm.py).
 template <class Function>
-void with_activation(int number, const Function& function) {
-  if (number == 0) return function(Gelu());
-  function(Relu());
+auto with_activation(int number, const Function& function) {
+  return number == 0 ? function(Gelu()) : function(Relu());
 }
 
 // Numbers are added up in runs of about this length first, so that rounding errors grow slowly.

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <new>
 #include <type_traits>
 
 namespace {
@@ -33,10 +34,11 @@ struct Shape {
 template <class Element>
 using Buffer = std::unique_ptr<V<Element>[], decltype(&std::free)>;
 
-// Zeros, aligned to whole vectors.
+// Zeros, aligned to whole vectors. Throws std::bad_alloc.
 template <class Element>
 Buffer<Element> buffer(int64_t vectors) {
   void* memory = std::aligned_alloc(kVectorBytes, vectors * kVectorBytes);
+  if (!memory) throw std::bad_alloc();
   std::memset(memory, 0, vectors * kVectorBytes);
   return {static_cast<V<Element>*>(memory), &std::free};
 }
@@ -140,22 +142,29 @@ void weight_gradient(const V<Element>* gradients, const V<Element>* inputs, cons
     });
 }
 
-// Calls `task(group, channel, end)` for each group and block of channels [channel, end).
+// Calls `task(group, channel, end)` for each group and block of channels [channel, end). Returns whether there was
+// enough memory for all.
 template <class Task>
-void for_each_task(const Shape& shape, int threads, const Task& task) {
+bool for_each_task(const Shape& shape, int threads, const Task& task) {
   const int64_t blocks = shape.blocks();
-#pragma omp parallel for num_threads(threads) schedule(static)
+  bool had_memory = true;
+#pragma omp parallel for num_threads(threads) schedule(static) reduction(&& : had_memory)
   for (int64_t index = 0; index < shape.groups() * blocks; ++index) {
     const int64_t channel = index % blocks * kTaskChannels;
-    task(index / blocks, channel, std::min(channel + kTaskChannels, shape.channels));
+    try {
+      task(index / blocks, channel, std::min(channel + kTaskChannels, shape.channels));
+    } catch (const std::bad_alloc&) {  // an exception must not leave the loop
+      had_memory = false;
+    }
   }
+  return had_memory;
 }
 
 template <class Number, class Finish>
-void forward(const Number* images, const typename Arithmetic<Number>::Element* weights, const Shape& shape,
+bool forward(const Number* images, const typename Arithmetic<Number>::Element* weights, const Shape& shape,
              int threads, const Finish& finish) {
   using Element = typename Arithmetic<Number>::Element;
-  for_each_task(shape, threads, [&](int64_t group, int64_t first, int64_t end) {
+  return for_each_task(shape, threads, [&](int64_t group, int64_t first, int64_t end) {
     const auto plane = buffer<Element>(shape.padded_size());
     const auto row_sums = buffer<Element>(shape.padded_columns());
     const auto kernel = buffer<Element>(shape.taps());
@@ -181,13 +190,13 @@ void forward(const Number* images, const typename Arithmetic<Number>::Element* w
 
 // `gradient` gives the gradient of the convolution's outputs; `residual`, if any, is added to that of the images.
 template <class Number, class Gradient>
-void backward(const Number* images, const typename Arithmetic<Number>::Element* weights, const Shape& shape,
+bool backward(const Number* images, const typename Arithmetic<Number>::Element* weights, const Shape& shape,
               int threads, const Number* residual, Number* image_gradients,
               typename Arithmetic<Number>::Element* weight_gradients,
               typename Arithmetic<Number>::Element* bias_gradients, const Gradient& gradient) {
   using Element = typename Arithmetic<Number>::Element;
   const int64_t bottom = shape.kernel_rows - 1 - shape.pad_top, right = shape.kernel_columns - 1 - shape.pad_left;
-  for_each_task(shape, threads, [&](int64_t group, int64_t first, int64_t end) {
+  return for_each_task(shape, threads, [&](int64_t group, int64_t first, int64_t end) {
     const auto plane = buffer<Element>(shape.padded_size());
     const auto gradient_plane = buffer<Element>(shape.padded_size());
     const auto row_sums = buffer<Element>(shape.padded_columns());
@@ -279,27 +288,27 @@ struct OutputGradients {
 
 #define EXPORT(Number, suffix)                                                                                       \
   using Element_##suffix = Arithmetic<Number>::Element;                                                              \
-  extern "C" void depthwise_backward_##suffix(const Number* gradients, const Number* images,                         \
+  extern "C" bool depthwise_backward_##suffix(const Number* gradients, const Number* images,                         \
                                               const Element_##suffix* weights, Number* image_gradients,              \
                                               Element_##suffix* weight_gradients, Element_##suffix* bias_gradients,  \
                                               const Shape* shape, int threads) {                                     \
-    backward(images, weights, *shape, threads, static_cast<const Number*>(nullptr), image_gradients,                 \
-             weight_gradients, bias_gradients, OutputGradients<Number>{gradients});                                  \
+    return backward(images, weights, *shape, threads, static_cast<const Number*>(nullptr), image_gradients,          \
+                    weight_gradients, bias_gradients, OutputGradients<Number>{gradients});                           \
   }                                                                                                                  \
-  extern "C" void depthwise_activation_forward_##suffix(                                                             \
+  extern "C" bool depthwise_activation_forward_##suffix(                                                             \
       int activation, const Number* images, const Element_##suffix* weights, const Element_##suffix* bias,           \
       const ActivationOutputs<Number>* outputs, const Shape* shape, int threads) {                                   \
-    with_activation(activation, [&](auto chosen) {                                                                   \
-      forward(images, weights, *shape, threads,                                                                      \
-              Activations<Number, decltype(chosen)>{bias, *outputs, *shape});                                        \
+    return with_activation(activation, [&](auto chosen) {                                                            \
+      return forward(images, weights, *shape, threads,                                                               \
+                     Activations<Number, decltype(chosen)>{bias, *outputs, *shape});                                 \
     });                                                                                                              \
   }                                                                                                                  \
-  extern "C" void depthwise_activation_backward_##suffix(                                                            \
+  extern "C" bool depthwise_activation_backward_##suffix(                                                            \
       const NormGradients<Number>* gradients, const Number* images, const Element_##suffix* weights,                 \
       Number* image_gradients, Element_##suffix* weight_gradients, Element_##suffix* bias_gradients,                 \
       const Shape* shape, int threads) {                                                                             \
-    backward(images, weights, *shape, threads, gradients->gradients, image_gradients, weight_gradients,              \
-             bias_gradients, *gradients);                                                                            \
+    return backward(images, weights, *shape, threads, gradients->gradients, image_gradients, weight_gradients,       \
+                    bias_gradients, *gradients);                                                                     \
   }
 EXPORT(float, float32)
 EXPORT(double, float64)

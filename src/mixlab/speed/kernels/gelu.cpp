@@ -65,21 +65,24 @@ void input_gradients(const Number* gradients, const Number* slopes, Number* outp
 }  // namespace
 
 #define EXPORT_ACTIVATION(Activation, name, Number, suffix)                                                         \
-  extern "C" void name##_##suffix(const Number* inputs, Number* values, Number* slopes, const int64_t* count,       \
+  extern "C" bool name##_##suffix(const Number* inputs, Number* values, Number* slopes, const int64_t* count,       \
                                   int threads) {                                                                    \
     activate_all<Activation>(inputs, values, slopes, *count, threads);                                              \
+    return true;                                                                                                    \
   }                                                                                                                 \
-  extern "C" void biased_##name##_##suffix(const Number* inputs, const Arithmetic<Number>::Element* bias,           \
+  extern "C" bool biased_##name##_##suffix(const Number* inputs, const Arithmetic<Number>::Element* bias,           \
                                            Number* values, Number* slopes, const Shape* shape, int threads) {       \
     activate_rows<Activation>(inputs, bias, values, slopes, *shape, threads);                                       \
+    return true;                                                                                                    \
   }
 #define EXPORT(Number, suffix)                                                                                \
   EXPORT_ACTIVATION(Gelu, gelu, Number, suffix)                                                               \
   EXPORT_ACTIVATION(TanhGelu, tanh_gelu, Number, suffix)                                                      \
-  extern "C" void biased_gelu_backward_##suffix(const Number* gradients, const Number* slopes, Number* outputs, \
+  extern "C" bool biased_gelu_backward_##suffix(const Number* gradients, const Number* slopes, Number* outputs, \
                                                 Arithmetic<Number>::Element* sums, const Shape* shape,        \
                                                 int threads) {                                                \
     input_gradients(gradients, slopes, outputs, sums, *shape, threads);                                       \
+    return true;                                                                                              \
   }
 EXPORT(float, float32)
 EXPORT(double, float64)

@@ -49,9 +49,13 @@ class Kernels:
 
         A tensor is passed as the address of its data, a tuple of integers as an array, a list of tensors as an array of
         addresses. Tensors must be contiguous in the order that the kernel expects.
+
+        Raises MemoryError if the kernel, which returns whether it had enough memory, had too little.
         """
         kernel = getattr(self._library, f"{name}_{_SUFFIXES[dtype]}")
-        kernel(*map(_converted, arguments), torch.get_num_threads())
+        kernel.restype = ctypes.c_bool
+        if not kernel(*map(_converted, arguments), torch.get_num_threads()):
+            raise MemoryError(f"The kernel {name} has too little memory.")
 
 
 @cache

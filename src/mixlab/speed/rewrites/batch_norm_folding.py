@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mixlab.models.convmixer import ConvMixer, ConvMixerBlock
+from mixlab.speed.rewrites.convmixer import is_stock_convmixer
 
 _MIN_RELATIVE_SCALE = 1e-6
 """A norm is not folded if its smallest scale is a smaller fraction of the largest one: the blocks divide by scales."""
@@ -54,7 +55,7 @@ class _FoldedBlock(nn.Module):
 
 def fold_batch_norms_forward(model: nn.Module, image_shape: Sequence[int]) -> int:
     """Fold the norms of all ConvMixers in `model`, whose images have the shape (channel, row, column)."""
-    convmixers = [module for module in model.modules() if isinstance(module, ConvMixer) and _can_be_folded(module)]
+    convmixers = [module for module in model.modules() if is_stock_convmixer(module) and _can_be_folded(module)]
     for convmixer in convmixers:
         _fold(convmixer, image_shape)
     return len(convmixers)
@@ -75,8 +76,7 @@ def _fold(convmixer: ConvMixer, image_shape: Sequence[int]) -> None:
 
 def _can_be_folded(convmixer: ConvMixer) -> bool:
     scales = [_scale_and_shift(norm)[0].abs() for norm in convmixer.modules() if isinstance(norm, nn.BatchNorm2d)]
-    is_stock = all(type(block) is ConvMixerBlock for block in convmixer.body)
-    return is_stock and all(bool(scale.min() > _MIN_RELATIVE_SCALE * scale.max()) for scale in scales)
+    return all(bool(scale.min() > _MIN_RELATIVE_SCALE * scale.max()) for scale in scales)
 
 
 def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Float[Tensor, " channel"], Float[Tensor, " channel"]]:

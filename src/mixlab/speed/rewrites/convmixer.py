@@ -4,6 +4,7 @@ Only training uses the kernels: in evaluation, the operations are those of the s
 """
 
 from collections.abc import Iterable
+from typing import TypeGuard
 
 import torch
 from jaxtyping import Float
@@ -19,6 +20,9 @@ from mixlab.speed.kernels.activation_norm import (
     depthwise_activation_norm,
 )
 from mixlab.speed.rewrites.autocast import autocast
+
+_STEMS = [[nn.Conv2d, activation, nn.BatchNorm2d] for activation in (nn.GELU, nn.ReLU)]
+"""The types of the modules of a stock stem."""
 
 
 class FusedConvMixerBlock(nn.Module):
@@ -52,13 +56,21 @@ class FusedConvActivationNorm(nn.Sequential):
 
 
 def fuse_convmixer(model: nn.Module) -> nn.Module:
-    """Replace the stem and the blocks of a ConvMixer. The parameters and their names stay the same."""
-    assert isinstance(model, ConvMixer)
+    """Replace the stem and the blocks of a stock ConvMixer. The parameters and their names stay the same."""
+    assert is_stock_convmixer(model)
     model.stem = FusedConvActivationNorm(*model.stem).train(model.stem.training)
     for index, block in enumerate(model.body):
-        assert isinstance(block, ConvMixerBlock)
-        model.body[index] = FusedConvMixerBlock(block)
+        model.body[index] = FusedConvMixerBlock(block)  # pyright: ignore[reportArgumentType]
     return model
+
+
+def is_stock_convmixer(model: nn.Module) -> TypeGuard[ConvMixer]:
+    """Whether the model is a ConvMixer whose stem and blocks are the stock ones, and not those of a subclass."""
+    return (
+        isinstance(model, ConvMixer)
+        and [type(module) for module in model.stem.children()] in _STEMS
+        and all(type(block) is ConvMixerBlock for block in model.body.children())
+    )
 
 
 def _parts(modules: Iterable[nn.Module]) -> tuple[nn.Conv2d, Activation, nn.BatchNorm2d]:

@@ -70,6 +70,13 @@ def triton_build(capability: tuple[int, int], installed: Callable[[str], str] = 
     return f"Triton {triton}, compute capability {_as_text(capability)}, {digest}"
 
 
+def triton_build_here() -> str:
+    """`triton_build` with the current GPU. Raises KernelsUnavailableError without one as well."""
+    if not torch.cuda.is_available():
+        raise KernelsUnavailableError("they need a CUDA device, and PyTorch finds none")
+    return triton_build(torch.cuda.get_device_capability())
+
+
 def convolve_with(kernel: DepthwiseKernel) -> Convolve:
     """The convolution with these kernels, and their gradients."""
     # The modules register operators and need Triton, so they are imported only where they are used.

@@ -75,6 +75,7 @@ def is_depthwise(module: nn.Module) -> TypeGuard[nn.Conv2d]:
     """Whether the module is a stock depthwise convolution with stride 1 that keeps the size of the image."""
     return (
         type(module) is nn.Conv2d
+        and isinstance(module.weight, nn.Parameter)  # and not computed, as by `torch.nn.utils.weight_norm`
         and module.groups == module.in_channels == module.out_channels
         and module.stride == module.dilation == (1, 1)
         and module.padding_mode == "zeros"

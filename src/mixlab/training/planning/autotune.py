@@ -15,20 +15,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils.memory import should_reduce_batch_size
 from torch import nn
 
 from mixlab.data.batches import Batch, steps_per_epoch
 from mixlab.errors import UserError
 from mixlab.files import WriteError, cache_folder, read_cached_json, write_json
 from mixlab.measure.machine import device_name
-from mixlab.measure.memory import available_bytes
 from mixlab.measure.timing import synchronize
 from mixlab.report.numbers import duration
 from mixlab.report.progress import Log
 from mixlab.report.text import join_words, pluralize
 from mixlab.runs.store import store_key
 from mixlab.speed.allocator import release_freed_memory, retain_freed_memory
+from mixlab.speed.kernels.library import KernelsUnavailableError
 from mixlab.speed.plan import (
     ComputeMode,
     FreedMemory,
@@ -43,14 +42,13 @@ from mixlab.training.batch_norm import require_enough_images
 from mixlab.training.job import Job
 from mixlab.training.objective import make_objective
 from mixlab.training.planning.compilation import may_compile, time_compilation
-from mixlab.training.planning.memory import estimate_memory
-from mixlab.training.planning.timed_rewrites import has_time_for_kernels, rewrites_to_time
+from mixlab.training.planning.memory import fits, is_out_of_memory
+from mixlab.training.planning.timed_rewrites import has_time_for_kernels, kernel_build, rewrites_to_time
 from mixlab.training.planning.timed_steps import TimedSteps
 from mixlab.training.planning.timings import Compilation, Timings
 
-_MEMORY_MARGIN = 3
-"""The multiple of the estimated memory that must be available to retain freed memory, or to run several trainings at
-the same time. Retained memory is fragmented: up to twice the estimate was measured."""
+_MOST_MEMORY: Mapping[FreedMemory, float] = {"released": 1, "retained": 2}
+"""The most memory that was measured for a training, as a multiple of the estimate. Retained memory is fragmented."""
 
 _SHARE, _MOST_SECONDS, _SHARE_OF_LONG = 0.2, 30.0, 0.02
 """Timing takes at most the first share of the training's time, and at most so many seconds or the second share,
@@ -173,7 +171,8 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
         try:
             stock_seconds = _seconds_per_step(steps.under(stock))
             training_seconds = total_steps(job) * stock_seconds
-            to_time = rewrites_to_time(job, modes, batch, micro_batch, training_seconds, log)
+            images_per_pass = stock.images_per_pass(job.batch)
+            to_time, kernels = rewrites_to_time(job, modes, batch, images_per_pass, training_seconds, log)
             plans = [replace(stock, mode=mode, rewrites=each) for mode, of_mode in to_time.items() for each in of_mode]
             seconds = _time_plans(steps, plans, stock_seconds, _limit(job, stock_seconds), log)
         except (RuntimeError, MemoryError) as error:
@@ -193,27 +192,13 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
                 {mode: seconds[plan] for mode, plan in fastest.items()},
                 {mode: plan.rewrites for mode, plan in fastest.items()},
                 complete=len(seconds) == len(plans) and has_time_for_kernels(training_seconds),
+                kernels=kernels,
             )
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether the error is a lack of memory, on any device."""
-    return isinstance(error, MemoryError) or should_reduce_batch_size(error)
 
 
 def total_steps(job: Job) -> int:
     """The number of steps of the training."""
     return job.steps(steps_per_epoch(len(job.dataset.splits["train"]), job.batch))
-
-
-def fits(job: Job, plan: Plan) -> bool:
-    """Whether the memory of the training, with all its processes and all trainings at the same time, is available."""
-    if job.device.type == "cuda":
-        available, _ = torch.cuda.mem_get_info()
-    else:
-        available = available_bytes()
-    needed = sum(estimate_memory(job, plan, job.architecture.on_meta()).values())
-    return plan.concurrent * plan.processes * _MEMORY_MARGIN * needed < available
 
 
 def _cached_timings(job: Job, log: Log, processes: int = 1) -> Timings:
@@ -222,7 +207,7 @@ def _cached_timings(job: Job, log: Log, processes: int = 1) -> Timings:
     file = timings_file(job, processes=processes)
     stored = read_cached_json(file)
     timings = Timings.from_dict(stored) if stored and _is_sufficient(stored, file.stat().st_mtime, job) else None
-    if timings is not None and _has_kernels(timings):
+    if timings is not None and _has_kernels(timings, job) and _has_memory(timings, job, processes):
         measured = datetime.fromtimestamp(file.stat().st_mtime)
         log(f"Timings are from the cache of {measured:%Y-%m-%d %H:%M}; to measure again, delete {file}.")
     else:
@@ -248,12 +233,24 @@ def _is_sufficient(stored: Mapping[str, Any], measured: float, job: Job) -> bool
     return time.time() < measured + _EXPIRY and _limit(job, stock_seconds) <= stored["limit"]
 
 
-def _has_kernels(timings: Timings) -> bool:
-    """Whether the kernels of the timed steps are those of this machine: computers can share the cache."""
+def _has_kernels(timings: Timings, job: Job) -> bool:
+    """Whether the kernels that were tried are those of this machine now, or are not available for the same reason.
+
+    Computers can share the cache, and a compiler can be installed.
+    """
+    if timings.kernels is None:
+        return True
     try:
-        return all(rewrites.build_here() == rewrites.kernel_build for rewrites in timings.rewrites.values())
-    except UserError:
-        return False
+        return kernel_build(job) == timings.kernels
+    except KernelsUnavailableError as error:
+        return str(error) == timings.kernels
+
+
+def _has_memory(timings: Timings, job: Job, processes: int) -> bool:
+    """Whether the memory of the timed steps is available now."""
+    release_freed_memory()  # of other timed steps
+    plan = timings.plan(job, next(iter(timings.seconds)), processes)
+    return fits(job, plan, _MOST_MEMORY[timings.freed_memory])
 
 
 def _limit(job: Job, stock_seconds: float) -> float:
@@ -273,7 +270,7 @@ def _time_compilation(job: Job, timings: Timings, log: Log) -> Compilation:
 
     return time_compilation(
         build_for_steps(job, job.device, plan).train(),
-        images[: plan.micro_batch],
+        images[: plan.images_per_pass(job.batch)],
         plan,
         make_steps,
         log,

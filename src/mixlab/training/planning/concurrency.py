@@ -20,14 +20,8 @@ from mixlab.speed.allocator import retain_freed_memory
 from mixlab.speed.plan import Plan, pick_fastest
 from mixlab.training.job import Job, resolve
 from mixlab.training.objective import make_objective
-from mixlab.training.planning.autotune import (
-    first_batch,
-    fits,
-    is_out_of_memory,
-    select_common_plans,
-    timings_file,
-    total_steps,
-)
+from mixlab.training.planning.autotune import first_batch, select_common_plans, timings_file, total_steps
+from mixlab.training.planning.memory import fits, is_out_of_memory
 from mixlab.training.planning.timed_steps import TimedSteps
 from mixlab.training.processes import process_pool
 from mixlab.training.recipe_data import open_data

@@ -1,4 +1,4 @@
-"""The memory of a training step, estimated from tensor shapes."""
+"""The memory of a training step, estimated from tensor shapes, and whether it is available."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -6,9 +6,11 @@ from math import ceil, prod
 from typing import Any
 
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 
 from mixlab.measure.activations import activation_bytes
+from mixlab.measure.memory import available_bytes
 from mixlab.speed.plan import Plan
 from mixlab.training.activation_checkpointing import blocks_of
 from mixlab.training.job import Job
@@ -18,6 +20,29 @@ from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.zoo.timm_models import TimmModel
 
 _TENSORS_PER_PARAMETER = {torch.optim.AdamW: 2, torch.optim.SGD: 1, torch.optim.Muon: 1}
+
+_MARGIN = 3
+"""The multiple of the estimated memory that must be available to retain freed memory, or to run several trainings at
+the same time. Retained memory is fragmented: up to twice the estimate was measured."""
+
+
+def fits(job: Job, plan: Plan, margin: float = _MARGIN) -> bool:
+    """Whether `margin` times the estimated memory of all processes and all trainings at the same time is available.
+
+    On CUDA devices, each process has its own one.
+    """
+    if job.device.type == "cuda":
+        available, _ = torch.cuda.mem_get_info()
+        number = plan.concurrent
+    else:
+        available = available_bytes()
+        number = plan.concurrent * plan.processes
+    return number * margin * sum(estimate_memory(job, plan, job.architecture.on_meta()).values()) < available
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the error is a lack of memory, on any device."""
+    return isinstance(error, MemoryError) or should_reduce_batch_size(error)
 
 
 def estimate_memory(job: Job, plan: Plan, network: nn.Module) -> dict[str, int]:

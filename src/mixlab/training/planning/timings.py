@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import torch
+
 from mixlab.speed.plan import ComputeMode, FreedMemory, Plan, pick_fastest
 from mixlab.speed.training_rewrites import TrainingRewrites
 from mixlab.training.job import Job
@@ -32,6 +34,8 @@ class Timings:
     rewrites     the rewrites in each mode with which a step is fastest; `seconds` has the times with these
     compilation  None if compiled steps were not tried
     complete     whether there was time for all modes and rewrites, kernels among them
+    kernels      the build of the kernels that were tried, or why they were not available; None if there was no time for
+                 them, or no use
     """
 
     micro_batch: int
@@ -40,11 +44,19 @@ class Timings:
     rewrites: Mapping[ComputeMode, TrainingRewrites] = field(default_factory=dict)
     compilation: Compilation | None = None
     complete: bool = True
+    kernels: str | None = None
 
     def plan(self, job: Job, mode: ComputeMode, processes: int = 1) -> Plan:
-        """The plan of `job` in `mode`."""
-        rewrites = self.rewrites.get(mode, TrainingRewrites())
-        return Plan(job.device.type, mode, self.micro_batch, processes, self.freed_memory, rewrites=rewrites)
+        """The plan of `job` in `mode`. On a CPU, it has PyTorch's number of threads, with which steps were timed."""
+        return Plan(
+            job.device.type,
+            mode,
+            self.micro_batch,
+            processes,
+            self.freed_memory,
+            threads=torch.get_num_threads() if job.device.type == "cpu" else None,
+            rewrites=self.rewrites.get(mode, TrainingRewrites()),
+        )
 
     def for_training(self, steps: int) -> "Timings":
         """The timings of a training of so many steps.
@@ -79,6 +91,7 @@ class Timings:
             "modes": modes,
             "compilation": compilation,
             "complete": self.complete,
+            "kernels": self.kernels,
         }
 
     @classmethod
@@ -93,6 +106,7 @@ class Timings:
             {mode: TrainingRewrites.from_dict(timed["rewrites"]) for mode, timed in modes.items()},
             compilation and Compilation(**compilation | {"mode": ComputeMode(**compilation["mode"])}),
             stored["complete"],
+            stored["kernels"],
         )
 
 
