@@ -19,7 +19,7 @@ from mixlab.report.progress import Log
 from mixlab.report.text import pluralize
 from mixlab.speed.allocator import retain_freed_memory
 from mixlab.speed.plan import Plan, time_steps
-from mixlab.training.planning.autotune import is_out_of_memory
+from mixlab.training.planning.memory import is_out_of_memory
 from mixlab.training.processes import process_pool
 from mixlab.zoo.architecture import Architecture
 

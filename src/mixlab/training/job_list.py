@@ -16,7 +16,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -69,7 +69,7 @@ class JobList:
         def decide() -> Planned:
             self._require_device(jobs[0].device)
             log("The jobs get the compute mode that is fastest on this machine:")
-            planned = [(_with_threads(plan), seconds) for plan, seconds in select_common_plans(jobs, log)]
+            planned = select_common_plans(jobs, log)
             log(f"  {planned[0][0]}, on {jobs[0].device.type}")
             return planned
 
@@ -191,11 +191,6 @@ def _plan(training: Training) -> Plan:
         return training.job.plan
     assert training.plan is not None
     return training.plan
-
-
-def _with_threads(plan: Plan) -> Plan:
-    """The number of CPU threads decides the last bits of a sum, so it is the same on all machines."""
-    return replace(plan, threads=torch.get_num_threads()) if plan.device == "cpu" else plan
 
 
 def _command(folder: Path, training: Training) -> str:
