@@ -24,7 +24,7 @@ from mixlab.report.page import Section, Summary
 from mixlab.report.progress import Log
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import join_words, number_range, pluralize
-from mixlab.runs.folder import Run
+from mixlab.runs.store import finished_run
 from mixlab.stats.paired import holm
 from mixlab.studies.filter_maps import order_with_inverses
 from mixlab.studies.filter_panels import attention_panel, maps_panel, stem_panel
@@ -304,8 +304,8 @@ def run(settings: Settings, *, quiet: bool, log: Log) -> FiltersResult:
                 f'The images of the training were permuted ({transform.name}). The arrangement "{UNPERMUTED}" moves '
                 "each weight to the position that its patch or pixel has in the original image.",
             )
-    if (Path(settings.model) / "recipe.toml").is_file():
-        notes = (*notes, f"{settings.model} was trained with {run_note(Run(Path(settings.model)).recipe)}.")
+    if (trained := finished_run(Path(settings.model))) is not None:
+        notes = (*notes, f"{settings.model} was trained with {run_note(trained.recipe)}.")
     measured = []
     for filters, arrangement in sets:
         measured.append(smoothness(filters, arrangement, settings.permutations, settings.seed))
