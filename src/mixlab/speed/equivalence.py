@@ -32,6 +32,15 @@ class Arguments:
     others: tuple[Any, ...] = ()
     keywords: Mapping[str, Any] = field(default_factory=dict)
 
+    def in_float64(self) -> "Arguments":
+        """The same numbers, with all floating-point tensors in float64."""
+        keywords = {name: _in_float64(value) for name, value in self.keywords.items()}
+        return Arguments(self.inputs.double(), tuple(map(_in_float64, self.others)), keywords)
+
+
+def _in_float64(value: Any) -> Any:
+    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
+
 
 def equals_stock(
     model: nn.Module, images: Float[Tensor, "image channel row column"], rewrites: TrainingRewrites, mode: ComputeMode
@@ -39,8 +48,8 @@ def equals_stock(
     """Whether the modules that `rewrites` changes in `model` have the outputs and gradients of the stock ones.
 
     The parameters and buffers must also have the same names. One module of each kind is compared, with the inputs that
-    it gets in `model` for the first images. Errors are relative to the stock module in fp32 (L2 norms, of the outputs
-    and of each gradient).
+    it gets in `model` for the first images. Errors are L2 norms, of the outputs and of each gradient, relative to the
+    stock module in float64: its own rounding errors in fp32 can be larger than those of a faster module.
 
     model  a stock model in training mode, which does not change
     """
@@ -74,8 +83,7 @@ def module_equals_stock(
 
     context  of the forward pass of `module`
     """
-    with _without_tf32():
-        exact = _outputs_and_gradients(stock, given, ComputeMode())
+    exact = _outputs_and_gradients(copy.deepcopy(stock).double(), given.in_float64(), ComputeMode())
     scales = [float(tensor.norm()) for tensor in exact]
     allowed = _errors(_outputs_and_gradients(stock, given, mode), exact, scales)
     with context():
@@ -177,7 +185,8 @@ def _outputs_and_gradients_of(
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(0)  # stochastic depth draws the same
         with mode.autocast(device):
-            outputs = module(given.inputs, *given.others, **given.keywords).float()
+            outputs = module(given.inputs, *given.others, **given.keywords)
+    outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
     weights = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0)).to(device)
     return [outputs.detach(), *torch.autograd.grad((outputs * weights).sum(), parameters)]
 

@@ -105,7 +105,6 @@ def select_common_plans(jobs: Sequence[Job], log: Log) -> list[tuple[Plan, float
     for file, job in zip(files, jobs, strict=True):
         if file not in by_file:  # other seeds of the same training have the same file
             by_file[file] = _cached_timings(job, log)
-    release_freed_memory()  # the trainings may run in other processes
     timings = [by_file[file] for file in files]
     common = [mode for mode in timings[0].seconds if all(mode in of_job.seconds for of_job in timings)]
     if not common:
@@ -202,6 +201,12 @@ def total_steps(job: Job) -> int:
 
 
 def _cached_timings(job: Job, log: Log, processes: int = 1) -> Timings:
+    timings = _read_or_measure(job, log, processes)
+    release_freed_memory()  # of the timed steps: the training may need less, or run in another process
+    return timings
+
+
+def _read_or_measure(job: Job, log: Log, processes: int) -> Timings:
     if job.recipe.speed == "off":
         return time_job(job, log, processes)
     file = timings_file(job, processes=processes)
@@ -248,7 +253,6 @@ def _has_kernels(timings: Timings, job: Job) -> bool:
 
 def _has_memory(timings: Timings, job: Job, processes: int) -> bool:
     """Whether the memory of the timed steps is available now."""
-    release_freed_memory()  # of other timed steps
     plan = timings.plan(job, next(iter(timings.seconds)), processes)
     return fits(job, plan, _MOST_MEMORY[timings.freed_memory])
 
