@@ -1,7 +1,9 @@
 """The transfer study from end to end on a few images, its class splits, and its results for given scores."""
 
+import gc
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +12,14 @@ from mixlab.data.dataset import Dataset, Split
 from mixlab.errors import UserError
 from mixlab.report.table import render
 from mixlab.studies import transfer as study
-from mixlab.studies.arms import run_study
+from mixlab.studies.arms import plan_arms, run_study
 from mixlab.studies.arms_result import ArmsResult
 from mixlab.studies.result import study_page
 from mixlab.studies.transfer import AS_LONG, LONGER, PRETRAINED, PROBE, TUNED, Settings, class_splits
 from mixlab.training.job import Job
 from mixlab.training.linear_probe.train import LinearProbeJob
 from mixlab.training.planning import autotune
+from mixlab.zoo.user_code import trust_code
 
 SETTINGS = Settings(seeds=2, images=16, epochs=1, shots=4, tuning_epochs=1)
 NAMES = [PROBE, TUNED, AS_LONG, LONGER]
@@ -217,6 +220,25 @@ def test_a_class_with_fewer_images_than_shots_is_refused(animals):
 def test_a_model_of_timm_is_refused_because_of_the_linear_probe(colours):
     with pytest.raises(UserError, match="--model resnet_nano is a model of timm, and the study has a linear probe"):
         study.arms(colours, replace(SETTINGS, model="resnet_nano"))
+
+
+def test_the_costs_of_a_model_of_a_user_are_estimated(colours, tmp_path):
+    """The code of a model that starts from the weights of another arm is that in the folder of these weights."""
+    file = tmp_path / "small.py"
+    file.write_text(
+        "from mixlab.models.mixer import Mixer, MixerConfig\n\n\n"
+        "def Small(config: MixerConfig) -> Mixer:\n    return Mixer(config)\n"
+    )
+    trust_code(file)
+    sizes = ":patch_size=4:channels=8:token_hidden=8:channel_hidden=8:depth=1"
+    settings = replace(SETTINGS, model=f"py:{file}:Small{sizes}")
+    planned = plan_arms(study.arms(colours, settings), colours, silent, speed="off")
+    assert [row["missing"] for row in planned.costs().rows] == [2, 2, 2, 2, 2, 10]
+    (stand_ins,) = {Path(str(training.job.recipe.initialization.weights)).parent for training in planned.planned[TUNED]}
+    assert stand_ins.is_dir()
+    del planned
+    gc.collect()
+    assert not stand_ins.exists()
 
 
 @pytest.mark.parametrize("model", ["mixer_nano", "variant:pooling_mixer"])

@@ -12,22 +12,17 @@ data, which may be others than those of the study, such as other splits of them.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
-
-import numpy as np
-from jaxtyping import Bool
+from weakref import finalize
 
 from mixlab.data.dataset import Dataset
-from mixlab.data.name_groups import public_name
-from mixlab.data.subset import subset
 from mixlab.errors import UserError
 from mixlab.evaluation.correctness import write_correctness
-from mixlab.evaluation.evaluate import evaluate
-from mixlab.evaluation.evaluation import Evaluation
-from mixlab.evaluation.predictions import Predictions, predictions_of_run
+from mixlab.evaluation.predictions import Predictions
 from mixlab.measure import machine
 from mixlab.measure.machine import pick_device
 from mixlab.report.numbers import duration
@@ -37,8 +32,8 @@ from mixlab.report.text import pluralize
 from mixlab.runs.folder import Run
 from mixlab.runs.history import read_history
 from mixlab.runs.store import finished_run
-from mixlab.speed.inference import Inference
 from mixlab.stats.intervals import mean_interval
+from mixlab.studies.answers import predictions_of
 from mixlab.studies.arms_result import Arm, ArmsResult
 from mixlab.studies.initial_weights import arm_before, data_of, started_job, with_arm_before, with_stand_ins
 from mixlab.studies.methods import data_references, model_references, trainings_protocol, trainings_text
@@ -48,7 +43,7 @@ from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.recipes.schema import Recipe
 from mixlab.training.runner import plan_trainings, run_all
 from mixlab.training.training import Training, estimated_seconds
-from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
+from mixlab.weights.load import load_pretrained
 from mixlab.weights.source import is_pretrained
 from mixlab.zoo.architecture import Architecture, architecture, macs_of
 
@@ -56,8 +51,6 @@ Result = TypeVar("Result", bound=StudyResult, covariant=True)
 
 Arms = Mapping[str, Sequence[Recipe | LinearProbeRecipe]]
 """For each arm, its recipes: one for each repetition. Repetition i of every arm has the same seed and images."""
-
-_BATCH = 256
 
 _STORED = 4 + 2 * 12
 """Bytes on disk for each parameter: the weights, and two checkpoints with weights and both moments of AdamW."""
@@ -81,7 +74,8 @@ class PlannedArms:
 
     dataset   of the study
     datasets  all that recipes name, by these names
-    planned   random values stand in for initial weights that are those of another arm
+    planned   random values stand in for initial weights that are those of another arm; the folder with them is removed
+              together with this object
     """
 
     dataset: Dataset
@@ -176,7 +170,8 @@ class TrainedArms:
         """The predictions of each repetition of an arm for the test images, by the weights of the last step in fp32."""
         if name not in self._predictions:
             self._predictions[name] = [
-                _predictions(name, run, self.data(name, repetition)) for repetition, run in enumerate(self.runs[name])
+                predictions_of(name, load_pretrained(run.path), self.data(name, repetition))
+                for repetition, run in enumerate(self.runs[name])
             ]
             scores = ", ".join(f"{100 * one.correct.mean():.1f}" for one in self._predictions[name])
             self.log(f"{name}: {scores} %")
@@ -241,13 +236,16 @@ def plan_arms(arms: Arms, dataset: Dataset, log: Log, *, speed: str = "auto") ->
     _require_image_sizes([recipe for recipes in arms.values() for recipe in recipes])
     datasets = data_of(arms, dataset)
     planned: dict[str, list[Training]] = {name: [] for name in arms}
-    with with_stand_ins(arms, datasets) as complete:
+    with ExitStack() as stack:
+        complete = stack.enter_context(with_stand_ins(arms, datasets))
         for data, opened in datasets.items():
             order = [(name, recipe) for name, recipes in complete.items() for recipe in recipes if recipe.data == data]
             trainings = plan_trainings([recipe for _, recipe in order], opened, pick_device(), log)
             for (name, _), training in zip(order, trainings, strict=True):
                 planned[name].append(replace(training, name=name))
-    return PlannedArms(dataset, datasets, arms, planned)
+        planned_arms = PlannedArms(dataset, datasets, arms, planned)
+        finalize(planned_arms, stack.pop_all().close)  # a model of a user is built again from the code in the folder
+    return planned_arms
 
 
 def run_study(
@@ -256,16 +254,6 @@ def run_study(
     """Plan, train and conclude."""
     planned = plan_arms(study.arms(dataset, settings), dataset, log, speed=speed)
     return study.conclude(planned.train(log=log, quiet=quiet), settings)
-
-
-def correct_answers(run: Run, dataset: Dataset) -> Bool[np.ndarray, " image"]:
-    """Whether the model of `run` classifies each test image of its classes correctly, in fp32."""
-    return correct_of(load_pretrained(run.path), dataset)
-
-
-def correct_of(pretrained: Pretrained, dataset: Dataset) -> Bool[np.ndarray, " image"]:
-    """Whether a model classifies each test image of its classes correctly, in fp32."""
-    return _evaluate(pretrained, _with_classes(pretrained, dataset)).correct
 
 
 def _without_speed(recipe: Recipe | LinearProbeRecipe) -> Recipe | LinearProbeRecipe:
@@ -292,34 +280,6 @@ def _require_image_sizes(recipes: Sequence[Recipe | LinearProbeRecipe]) -> None:
                 "another model."
             ) from error
         checked.append(model)
-
-
-def _predictions(name: str, run: Run, dataset: Dataset) -> Predictions:
-    pretrained = load_pretrained(run.path)
-    dataset = _with_classes(pretrained, dataset)
-    test = dataset.splits["test"]
-    return predictions_of_run(
-        name,
-        public_name(dataset.name),
-        names=test.names,
-        classes=dataset.classes,
-        labels=test.labels,
-        predicted=_evaluate(pretrained, dataset).predictions,
-        noun=dataset.noun,
-    )
-
-
-def _with_classes(pretrained: Pretrained, dataset: Dataset) -> Dataset:
-    """`dataset` with the classes of the model only."""
-    if pretrained.classes == dataset.classes:
-        return dataset
-    return subset(dataset, classes=pretrained.classes, per_class=None, share=None, seed=0)
-
-
-def _evaluate(pretrained: Pretrained, dataset: Dataset) -> Evaluation:
-    inference = Inference(build_with_weights(pretrained.weights), pick_device())
-    test = dataset.splits["test"]
-    return evaluate(inference, test, pretrained.preprocess, dataset.classes, batch=_BATCH).evaluation
 
 
 def _training_seconds(run: Run) -> float:

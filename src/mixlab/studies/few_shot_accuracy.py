@@ -11,7 +11,7 @@ from mixlab.evaluation.probes.features import features, open_backbone
 from mixlab.evaluation.probes.few_shot import SEEDS, FewShot
 from mixlab.measure.machine import pick_device
 from mixlab.runs.folder import Run
-from mixlab.studies.arms import correct_of
+from mixlab.studies.answers import correct_of
 from mixlab.weights.load import load_pretrained
 
 _BATCH = 256

@@ -22,7 +22,9 @@ import numpy as np
 
 from mixlab.data.dataset import Dataset
 from mixlab.errors import UserError
-from mixlab.studies.arms import Arms, TrainedArms, correct_answers
+from mixlab.runs.folder import Run
+from mixlab.studies.answers import correct_of
+from mixlab.studies.arms import Arms, TrainedArms
 from mixlab.studies.arms_result import ArmsResult
 from mixlab.studies.from_scratch import from_scratch
 from mixlab.studies.grids import numbers
@@ -30,6 +32,8 @@ from mixlab.studies.left_out import left_out_as_test
 from mixlab.studies.patches_design import FEW, MANY, Cell, Fraction, Network, cells
 from mixlab.studies.patches_result import Measured, make_result
 from mixlab.training.recipes.schema import Recipe
+from mixlab.training.training import Training
+from mixlab.weights.load import load_pretrained
 from mixlab.zoo.scaling import matched_config
 
 COST = "108 trainings of the length of 25 epochs on 10,000 images"
@@ -106,7 +110,7 @@ def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
         for cell in cells(settings.fraction):
             name = arm_name(cell, rate)
             validation = [
-                100 * float(correct_answers(run, left_out_as_test(dataset, training.job.recipe)).mean())
+                _left_out_top1(run, training, dataset)
                 for run, training in zip(trained.runs[name], trained.trainings[name], strict=True)
             ]
             trained.log(f"{name}, left-out images: {', '.join(f'{score:.1f}' for score in validation)} %")
@@ -116,6 +120,12 @@ def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
 
 def arm_name(cell: Cell, rate: float) -> str:
     return f"{cell.name}, rate {rate:g}"
+
+
+def _left_out_top1(run: Run, training: Training, dataset: Dataset) -> float:
+    """Top-1 in per cent on the images that a training leaves out."""
+    left_out = left_out_as_test(dataset, training.job.recipe)
+    return 100 * float(correct_of(load_pretrained(run.path), left_out).mean())
 
 
 def _config(dataset: Dataset, settings: Settings, network: Network) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from mixlab.errors import UserError
 from mixlab.report.axes import Axis
 from mixlab.report.grouped_plot import grouped_plot
 from mixlab.report.table import Cell, Column, Table
-from mixlab.studies.arms import Arms, TrainedArms, correct_of
+from mixlab.studies.answers import correct_of
+from mixlab.studies.arms import Arms, TrainedArms
 from mixlab.studies.arms_result import ArmsResult, Quantity, relative_drop
 from mixlab.studies.from_scratch import chance, from_scratch
 from mixlab.studies.grids import require_distinct

@@ -19,7 +19,8 @@ from mixlab.report.table import Column
 from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.paired import crossed_interval
-from mixlab.studies.arms import Arms, TrainedArms, correct_of
+from mixlab.studies.answers import correct_of
+from mixlab.studies.arms import Arms, TrainedArms
 from mixlab.studies.arms_result import Arm, ArmsResult
 from mixlab.studies.initial_weights import weights_of
 from mixlab.studies.result import Claim
