@@ -54,6 +54,7 @@ COVERED_ELSEWHERE = {
     "mixlab study resolution --data folder:pets --seeds 2 --epochs 1": "tests/cli/test_study.py runs it",
     "mixlab study transfer --data cifar10": "tests/cli/test_study.py runs it on few images",
     "mixlab study dual-attention --data cifar10": "tests/studies/test_dual_attention.py runs it on few images",
+    "mixlab study reproduction --data cifar10": "tests/studies/test_reproduction.py runs it on few images",
     "mixlab study tying --data cifar10": "tests/studies/test_tying.py runs it on few images",
     "mixlab study text --data trec": "needs TREC; tests/studies/test_text.py runs it on few texts",
     "mixlab study patches --data cifar10 --dry-run": "tests/cli/test_study.py runs it on few images",
