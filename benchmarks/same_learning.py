@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from mixlab.data.dataset import Dataset
 from mixlab.data.sources import open_dataset
 from mixlab.files import write_json
 from mixlab.measure import machine
@@ -29,10 +30,11 @@ from mixlab.runs.history import read_history
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import mean_interval
 from mixlab.stats.paired_t import equivalence_p
-from mixlab.studies.arms import correct_answers
+from mixlab.studies.answers import correct_of
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.recipe_files import read_recipe
 from mixlab.training.runner import plan_trainings, run_all
+from mixlab.weights.load import load_pretrained
 
 MARGIN = 0.5  # percentage points
 
@@ -62,7 +64,7 @@ def measure(recipe: str, seeds: int) -> dict[str, Any]:
         trainings = plan_trainings(recipes, dataset, machine.pick_device(), print)
         found = dict(run_all(trainings, log=print, quiet=True))
         runs[speed] = [found[seed] for seed in range(seeds)]
-    top1 = {speed: [100 * float(correct_answers(run, dataset).mean()) for run in runs[speed]] for speed in runs}
+    top1 = {speed: [_top1(run, dataset) for run in of_speed] for speed, of_speed in runs.items()}
     losses = {speed: [losses_of(run) for run in runs[speed]] for speed in runs}
     differences = [planned - stock for planned, stock in zip(top1["auto"], top1["off"], strict=True)]
     return {
@@ -78,6 +80,11 @@ def measure(recipe: str, seeds: int) -> dict[str, Any]:
         "losses": losses,
         "largest_loss_difference": largest_loss_difference(losses["auto"], losses["off"]),
     }
+
+
+def _top1(run: Run, dataset: Dataset) -> float:
+    """In per cent of the test images."""
+    return 100 * float(correct_of(load_pretrained(run.path), dataset).mean())
 
 
 def losses_of(run: Run) -> list[float]:

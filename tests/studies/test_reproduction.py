@@ -71,7 +71,7 @@ def test_the_recipe_is_trained_as_it_is_once_for_each_seed(trained, settings, da
     for job in jobs:
         assert isinstance(job, Job)
         assert (job.recipe.optimizer.learning_rate, job.recipe.epochs, job.recipe.image_size) == (0.001, 1, 8)
-        assert job.recipe.data == dataset.name
+        assert (job.recipe.data, job.recipe.validation) == (dataset.name, "merged")
 
 
 def test_the_claim_is_about_the_difference_from_the_published_accuracy(result, settings):

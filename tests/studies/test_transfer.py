@@ -123,7 +123,8 @@ def test_the_methods_paragraph_says_what_was_trained_on_which_classes(result):
     assert result.methods.startswith(
         "In each of 2 random splits of the classes of colours into known and new ones, davit_nano was pre-trained for "
         "1 step on 16 images of the known classes. The new classes were learned from 4 images of each: by fine-tuning "
-        "for 1 step, by a linear probe on frozen features, and from scratch for 1 and 5 steps."
+        "for 1 step, by a linear probe on frozen features, whose ridge and temperature were selected on a quarter of "
+        "these images, and from scratch for 1 and 5 steps."
     )
 
 

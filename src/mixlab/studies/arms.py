@@ -156,7 +156,11 @@ class TrainedArms:
     @property
     def training_seconds(self) -> tuple[float, ...]:
         """The duration of the steps of every run."""
-        return tuple(_training_seconds(run) for of_arm in self.runs.values() for run in of_arm)
+        return tuple(seconds for name in self.runs for seconds in self.seconds(name))
+
+    def seconds(self, name: str) -> list[float]:
+        """The duration of the steps of each repetition of an arm."""
+        return [_training_seconds(run) for run in self.runs[name]]
 
     @cached_property
     def _predictions(self) -> dict[str, list[Predictions]]:
@@ -182,8 +186,11 @@ class TrainedArms:
         scores = tuple(100 * float(one.correct.mean()) for one in self.predictions(name))
         training = self.trainings[name][0]
         cost = {"macs": training.job.architecture.macs / 1e6, "steps": training.steps}
-        seconds = [_training_seconds(run) for run in self.runs[name]]
-        details = {"macs": training.job.architecture.macs, "steps": training.steps, "training_seconds": seconds}
+        details = {
+            "macs": training.job.architecture.macs,
+            "steps": training.steps,
+            "training_seconds": self.seconds(name),
+        }
         return Arm(name, scores, mean_interval(scores, "%", least=0, most=100), cost, details)
 
     def result(self, *, title: str, command: str, settings: Any, claims: Sequence[Any], **fields: Any) -> ArmsResult:

@@ -156,7 +156,8 @@ def _arm(trained: TrainedArms, name: str, one: Trained) -> Arm:
     values = {"train": (one.train, "%"), "test": (one.test, "%"), "gap": (one.gap, "points")}
     estimates = {key: _interval(numbers, unit) for key, (numbers, unit) in values.items()}
     macs, images = training.job.architecture.macs, round(float(np.mean(one.images)))
-    details = {"images": list(one.images), "macs": macs, "steps": training.steps}
+    details: dict[str, Any] = {"images": list(one.images), "macs": macs, "steps": training.steps}
+    details["training_seconds"] = trained.seconds(name)
     details |= {key: list(numbers) for key, (numbers, _) in values.items()}
     top1 = _interval(one.few_shot, "%")
     return Arm(name, one.few_shot, top1, {"images": images, "macs": macs / 1e6, **estimates}, details)

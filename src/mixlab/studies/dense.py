@@ -177,10 +177,12 @@ def _arm(name: str, scores: Sequence[SegmentationScores], trained: TrainedArms) 
     values = {key: tuple(one.summary[key].value for one in scores if key in one.summary) for key in METRICS}
     means = {key: mean_interval(each, "%", least=0, most=100) if each else None for key, each in values.items()}
     assert means["miou"] is not None  # the test images have labelled pixels
-    macs = trained.trainings[name][0].job.architecture.macs
+    training = trained.trainings[name][0]
+    macs = training.job.architecture.macs
     others = ("pixel_accuracy", "boundary_f1")
     cells: dict[str, Cell] = {"macs": macs / 1e6, **{key: means[key] for key in others}}
-    details = {"macs": macs, **{key: list(values[key]) for key in others}}
+    details = {"macs": macs, "steps": training.steps, "training_seconds": trained.seconds(name)}
+    details |= {key: list(values[key]) for key in others}
     return Arm(name, values["miou"], means["miou"], cells, details)
 
 

@@ -1,6 +1,7 @@
 """Does a training with a published recipe reach its published accuracy?
 
-The recipe is trained as it is, once for each seed, and the weights of the last step are evaluated on the test images.
+The recipe is trained once for each seed, on all training images, and the weights of the last step are evaluated on the
+test images. Where mixlab would hold out validation images to select weights, they are training images.
 """
 
 from dataclasses import dataclass, field
@@ -46,7 +47,7 @@ def arms(dataset: Dataset, settings: Settings) -> Arms:
             f"--recipe {settings.recipe} is for {published_on}, and its accuracy can't be compared with one on "
             f"{given}: give --data {published_on}, or another recipe."
         )
-    recipe = parse_training_recipe(fields | {"data": dataset.name}, settings.recipe)
+    recipe = parse_training_recipe(fields | {"data": dataset.name, "validation": "merged"}, settings.recipe)
     if recipe.expected is None:
         raise UserError(
             f"--recipe {settings.recipe} has no published accuracy: add a section [expected] with top1, by and on, or "

@@ -16,7 +16,7 @@ from mixlab.data.augmentation.augment import Augmentation
 from mixlab.data.dataset import Dataset
 from mixlab.models.contract import height_and_width
 from mixlab.report.table import Column
-from mixlab.report.text import pluralize
+from mixlab.report.text import join_words, pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.paired import crossed_interval
 from mixlab.studies.answers import correct_of
@@ -105,6 +105,7 @@ def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
             *((tuned(way, size), name) for way, size in WAYS for name in scratch if f" {size} px" in name),
         ),
         columns=(Column("macs", "MACs", "M", digits=1),),
+        protocol=_protocol(trained, settings),
         notes=(
             "Differences are paired by seed.",
             *(
@@ -114,6 +115,21 @@ def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
                 if "constant_image" in arm.details
             ),
         ),
+    )
+
+
+def _protocol(trained: TrainedArms, settings: Settings) -> str:
+    """Sentences of the methods paragraph."""
+    first, tuning = trained.trainings[UNCHANGED][0], trained.trainings[TRAINED_FURTHER][0]
+    scratch = [trained.trainings[from_scratch(LARGE, epochs)][0].steps for _, epochs in _scratch(settings)[:2]]
+    return (
+        f"In each of {pluralize(settings.seeds, 'repetition')}, mixlab's mixer_nano was trained on "
+        f"{len(first.job.dataset.splits['train']):,} images of {trained.dataset.name} at {SMALL} pixels for "
+        f"{pluralize(first.steps, 'step')}. Its token MLPs were changed for {LARGE} and {BETWEEN} pixels, and it was "
+        f"evaluated at once, and after {pluralize(tuning.steps, 'step')} of fine-tuning with a quarter of the learning "
+        f"rate; without a change, it was trained further as long. Models from scratch at {LARGE} and {BETWEEN} pixels "
+        f"were trained for {join_words([f'{steps:,}' for steps in scratch])} steps. The weights of the last step were "
+        f"evaluated in fp32 on the {len(trained.dataset.splits['test']):,} test images, without selection."
     )
 
 

@@ -60,16 +60,19 @@ class ClassSplit:
     new: tuple[str, ...]
 
 
+_TRANSFERRED = {TUNED: "a fine-tuned model", PROBE: "a linear probe of a pre-trained model"}
+_FROM_SCRATCH = {AS_LONG: "as many steps", LONGER: f"{_LONGER} times as many steps"}
+
 CLAIMS = tuple(
     Claim(
-        statement=f"A {arm} model is better on new classes than one {other}.",
+        statement=f"On new classes, {transferred} is better than training from scratch for {steps}.",
         contrast=(arm, other),
         expected="higher",
         source="Tolstikhin et al. 2021, sections 3 and 3.3",
         regime=_REGIME,
     )
-    for arm in (TUNED, PROBE)
-    for other in (AS_LONG, LONGER)
+    for arm, transferred in _TRANSFERRED.items()
+    for other, steps in _FROM_SCRATCH.items()
 )
 
 
@@ -135,9 +138,10 @@ def _protocol(trained: TrainedArms, settings: Settings) -> str:
         f"In each of {pluralize(settings.seeds, 'random split')} of the classes of {trained.dataset.name} into known "
         f"and new ones, {settings.model} was pre-trained for {pluralize(pretraining.steps, 'step')} on {images:,} "
         f"images of the known classes. The new classes were learned from {settings.shots} images of each: by "
-        f"fine-tuning for {pluralize(tuning.steps, 'step')}, by a linear probe on frozen features, and from scratch "
-        f"for {tuning.steps:,} and {longer.steps:,} steps. The weights of the last step were evaluated in fp32 on the "
-        "test images of the new classes, without selection."
+        f"fine-tuning for {pluralize(tuning.steps, 'step')}, by a linear probe on frozen features, whose ridge and "
+        f"temperature were selected on a quarter of these images, and from scratch for {tuning.steps:,} and "
+        f"{longer.steps:,} steps. The weights of the last step were evaluated in fp32 on the test images of the new "
+        "classes, on which nothing was selected."
     )
 
 
