@@ -97,6 +97,23 @@ def test_a_long_job_after_a_short_one_gets_a_plan(images: Tensor, built: list[st
     assert inference.plan.mode == BF16
 
 
+def test_the_time_of_the_stock_plan_is_not_that_of_its_first_call(
+    images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    """The first call of a batch allocates memory, and selects algorithms on a GPU."""
+    calls: list[str] = []
+    model = small_mixer()
+    model.register_forward_hook(lambda *_: calls.append("call"))
+
+    def seconds(call: Callable[[], object]) -> float:
+        call()
+        return float(len(calls))
+
+    monkeypatch.setattr(module, "_seconds", seconds)
+    selection = module._Selection(model, images, 100, Timings(Path("none"), batch=8), (), None, [].append)
+    assert selection.stock.per_image == 2 / 8
+
+
 def test_without_speed_nothing_is_measured(images: Tensor, built: list[str]):
     inference = Inference(small_mixer(), CPU)
     inference.plan_for(images, 1_000_000)

@@ -15,7 +15,7 @@ _LARGEST = 2**31 - 1  # bytes; the largest value that mallopt accepts
 
 
 def retain_freed_memory() -> None:
-    """Make this process keep freed memory until it exits or calls `release_freed_memory`.
+    """Make this process keep freed memory until it exits. `release_freed_memory` releases what is free at that time.
 
     Has no effect without glibc.
     """

@@ -137,12 +137,12 @@ class _Selection:
     ):
         self._model, self._images, self._number, self._timings, self._key = model, images, number, timings, key
         self._log = log
-        start = time.perf_counter()
         self._reference = as_tuple(model(images))
-        synchronize()
-        seconds = time.perf_counter() - start
-        plan = replace(STOCK, batch=len(images))
-        self.stock = timings.get(plan) or timings.add(plan, Timing(0.0, seconds / len(images)))
+        plan, seconds = replace(STOCK, batch=len(images)), None
+        if (known := timings.get(plan)) is None:
+            seconds = _seconds(lambda: model(images))  # the first call was slower
+            known = timings.add(plan, Timing(0.0, seconds / len(images)))
+        self.stock = known
         stock = _Built(plan, self.stock, lambda images: as_tuple(model(images)), seconds)
         self._accepted: list[_Known | _Built] = [stock]
         for change, guess in _CHANGES:

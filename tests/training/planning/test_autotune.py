@@ -220,6 +220,15 @@ def test_timings_of_a_short_training_without_all_modes_are_measured_again_for_a_
         assert bool(steps_of_seven_seconds) is measured
 
 
+@pytest.mark.parametrize("order", [(10, 60), (60, 10)])
+def test_trainings_of_different_length_with_the_same_steps_have_the_timings_of_the_longest(
+    order, make_job, monkeypatch, steps_of_seven_seconds
+):
+    monkeypatch.setattr(autotune, "_SHARE", 0.2)
+    select_common_plans([make_job("speed=auto", f"steps={steps}") for steps in order], [].append)
+    assert steps_of_seven_seconds
+
+
 @pytest.mark.parametrize("speed", ["auto", "off"])
 def test_a_plan_for_a_cpu_has_the_number_of_threads_with_which_its_steps_were_timed(make_job, speed, monkeypatch):
     for threads in (2, 3):

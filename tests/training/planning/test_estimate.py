@@ -167,6 +167,10 @@ class TestTime:
         assert time.validating == pytest.approx(2 * 12 / 8 / 3)
         assert time.total == time.steps + time.validating
 
+    def test_a_step_with_sam_has_six_forward_passes_and_an_evaluation_one(self, make_job):
+        time = self.time(make_job("optimizer.sam_rho=0.1"))
+        assert (time.steps, time.validating) == (6, pytest.approx(2 * 12 / 8 / 6))
+
     def test_rare_validation_costs_less(self, make_job):
         time = self.time(make_job("steps=30", "validate_every=2.5"))  # 6 epochs: after epochs 3, 5 and 6
         assert time.validating == pytest.approx(3 * 12 / 8 / 3)

@@ -89,7 +89,7 @@ def select_plan(job: Job, log: Log, processes: int = 1) -> tuple[Plan, float]:
     log        called with a message about the cache, or if timing takes long or the batch does not fit into memory
     processes  number of processes that share each batch
     """
-    timings = _cached_timings(job, log, processes)
+    timings = _cached_timings(job, log, processes).for_training(total_steps(job))
     mode = pick_fastest(timings.seconds)
     return timings.plan(job, mode, processes), timings.seconds[mode]
 
@@ -101,11 +101,9 @@ def select_common_plans(jobs: Sequence[Job], log: Log) -> list[tuple[Plan, float
     trainings have no mode in common.
     """
     files = [timings_file(job) for job in jobs]
-    by_file: dict[Path, Timings] = {}
-    for file, job in zip(files, jobs, strict=True):
-        if file not in by_file:  # other seeds of the same training have the same file
-            by_file[file] = _cached_timings(job, log)
-    timings = [by_file[file] for file in files]
+    longest = dict(sorted(zip(files, jobs, strict=True), key=lambda of_file: total_steps(of_file[1])))
+    by_file = {file: _cached_timings(longest[file], log) for file in dict.fromkeys(files)}
+    timings = [by_file[file].for_training(total_steps(job)) for file, job in zip(files, jobs, strict=True)]
     common = [mode for mode in timings[0].seconds if all(mode in of_job.seconds for of_job in timings)]
     if not common:
         precisions = join_words([*dict.fromkeys(job.recipe.precision for job in jobs)])
@@ -224,7 +222,7 @@ def _read_or_measure(job: Job, log: Log, processes: int) -> Timings:
         with suppress(WriteError):  # without a cache, the next training measures again
             limit = _limit(job, next(iter(timings.seconds.values())))
             write_json(file, timings.to_dict() | {"limit": limit})
-    return timings.for_training(total_steps(job))
+    return timings
 
 
 def _is_sufficient(stored: Mapping[str, Any], measured: float, job: Job) -> bool:

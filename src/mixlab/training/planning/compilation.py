@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from time import perf_counter
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -55,6 +56,7 @@ def time_compilation(
     compile_model  changes a model into one that is compiled for a number of images
     """
     _fill_zeros(model)
+    torch.compiler.reset()  # the models of a class share the limit of compilations, after which they stay eager
     compiled_model = compile_model(with_same_parameters(model), len(images))
     try:
         seconds = _seconds_of_first_step(compiled_model, images, plan.mode)

@@ -90,8 +90,13 @@ class TrainingEstimate:
     @property
     def training_macs(self) -> int:
         """Three times the forward pass for every image, six times with SAM. The cost of a teacher is not included."""
+        return self._forward_passes * self.macs * self.images
+
+    @property
+    def _forward_passes(self) -> int:
+        """The forward passes that cost as much as a step on the same images."""
         passes = 1 if self.job.recipe.optimizer.sam_rho is None else sam.PASSES
-        return passes * _FORWARD_AND_BACKWARD * self.macs * self.images
+        return passes * _FORWARD_AND_BACKWARD
 
     @property
     def images_per_process(self) -> list[int]:
@@ -125,7 +130,7 @@ class TrainingEstimate:
         reading = per_use * self.images / self.plan.processes
         if job.recipe.workers:
             reading = max(0.0, reading / job.recipe.workers - steps)
-        forward = self.seconds_per_step / self.images_per_process[0] / _FORWARD_AND_BACKWARD
+        forward = self.seconds_per_step / self.images_per_process[0] / self._forward_passes
         validations = ceil(ceil(self.epochs) / job.recipe.validate_every)
         evaluations = validations * n_validation / self.plan.processes
         return EstimatedTime(
