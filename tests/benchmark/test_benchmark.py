@@ -1,14 +1,20 @@
 """A model beside its peers: selection of forms, turns, notes and memory, with simulated forms."""
 
+import gc
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
+from weakref import ref
 
 import pytest
 import torch
 
 from mixlab.benchmark import benchmark as module
 from mixlab.benchmark.benchmark import Settings, benchmark, peak_memory
-from mixlab.benchmark.forms import Form
+from mixlab.benchmark.forms import Call, Form
 from mixlab.errors import UserError
 from mixlab.measure import timing
 from mixlab.speed.inference_plan import InferencePlan
@@ -61,6 +67,50 @@ def test_each_peer_is_measured_in_its_fastest_mode(tiny, calls):
     ]
     assert [list(row.seconds) for row in result.rows] == [[seconds] * 6 for seconds in SECONDS.values()]
     assert [row.peak_bytes for row in result.rows] == [123] * 4
+
+
+def test_a_lack_of_memory_for_the_process_that_measures_it_is_a_note(tiny, calls, monkeypatch):
+    monkeypatch.setattr(module, "peak_memory", lambda form: None if form.peer == "eager" else 123)
+    result = benchmark(tiny, Settings(["eager"], rounds=6), CPU, quiet)
+    assert [row.peak_bytes for row in result.rows] == [123, None]
+    assert result.notes == ["Without memory: there was not enough for the process that measures it."]
+
+
+@pytest.mark.parametrize(
+    "error", [BrokenProcessPool("killed"), torch.OutOfMemoryError("CUDA out of memory. Tried")], ids=repr
+)
+def test_a_process_that_runs_out_of_memory_measures_none(tiny, monkeypatch, error):
+    @contextmanager
+    def pool(number: int) -> Iterator[SimpleNamespace]:
+        future: Future[int] = Future()
+        future.set_exception(error)
+        yield SimpleNamespace(submit=lambda *_: future)
+
+    monkeypatch.setattr(module, "process_pool", pool)
+    assert peak_memory(Form("eager", tiny, "cpu", 8, Plan("cpu", FASTEST, 8), train=False)) is None
+
+
+def test_the_other_modes_of_a_peer_are_dropped_before_the_rounds(tiny, calls, monkeypatch):
+    """Their models and optimizer states take memory."""
+    left: list[int] = []
+
+    def measured(functions: Mapping[str, Call], *given: object, **options: object) -> dict[str, list[float]]:
+        gc.collect()
+        left.append(sum(call() is not None for call in made))
+        return {name: [1.0] * 6 for name in functions}
+
+    made: list[ref[Call]] = []
+    prepare = module.prepare
+
+    def kept(form: Form) -> Call:
+        call = prepare(form)
+        made.append(ref(call))
+        return call
+
+    monkeypatch.setattr(module, "prepare", kept)
+    monkeypatch.setattr(module, "interleaved", measured)
+    benchmark(tiny, Settings(["eager"], rounds=6), CPU, quiet)
+    assert (len(made), left) == (5, [2])
 
 
 def test_the_selected_forms_take_turns(tiny, calls):
@@ -141,5 +191,6 @@ def test_the_memory_of_a_form_is_that_of_its_own_process(tiny):
     small, large = (
         Form("eager", tiny, "cpu", batch, Plan("cpu", ComputeMode(), batch), train=False) for batch in (1, 500_000)
     )
-    difference = peak_memory(large) - peak_memory(small)
-    assert 500_000 * 3 * 8 * 8 * 4 < difference < 30 * 500_000 * 3 * 8 * 8 * 4
+    most, least = peak_memory(large), peak_memory(small)
+    assert most and least
+    assert 500_000 * 3 * 8 * 8 * 4 < most - least < 30 * 500_000 * 3 * 8 * 8 * 4

@@ -1,6 +1,7 @@
 """Measures a model beside peers: the fastest form of each is selected, then the selected forms take turns."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,7 @@ from mixlab.measure.peak import matrix_product_peak
 from mixlab.measure.timing import interleaved
 from mixlab.report.progress import Log
 from mixlab.report.text import pluralize
-from mixlab.speed.allocator import retain_freed_memory
+from mixlab.speed.allocator import release_freed_memory, retain_freed_memory
 from mixlab.speed.plan import Plan, time_steps
 from mixlab.training.planning.memory import is_out_of_memory
 from mixlab.training.processes import process_pool
@@ -72,11 +73,9 @@ def benchmark(
     retain_freed_memory()
     torch.compiler.reset()  # compiled code of other models counts towards dynamo's limit
     notes: list[str] = []
-    selected: dict[Form | ExportedForm, Call] = {}
     train = settings.task == "training"
     log(f"{architecture.name}: mixlab's plan is selected.")
-    ours, call = _mixlab_call(architecture, device, settings, log)
-    selected[ours] = call
+    selected: dict[Form | ExportedForm, Call] = {**_ours(architecture, device, settings, log)}
     for peer in settings.against:
         if peer in RUNTIMES and device.type != "cpu":
             notes.append(f"{peer} is measured on a CPU only.")
@@ -85,12 +84,8 @@ def benchmark(
             notes.append(f"timm has no model with the architecture of {architecture.name}.")
             continue
         log(f"{architecture.name}: the fastest mode of {peer} is selected.")
-        forms = stock_forms(peer, architecture, device, settings.batch, train=train)
-        calls = _prepared(forms, notes)
-        if calls:
-            seconds = time_steps(calls)
-            fastest = min(seconds, key=seconds.__getitem__)
-            selected[fastest] = calls[fastest]
+        selected |= _fastest(stock_forms(peer, architecture, device, settings.batch, train=train), notes)
+        release_freed_memory()  # of its other modes
     for form in exported:
         if device.type == "cpu":
             selected[form] = prepare_exported(form)
@@ -130,6 +125,10 @@ def _measured(
         {peer: selected[form] for peer, form in names.items()}, settings.rounds, WARMUP, sample_seconds=0.0
     )
     selected.clear()
+    release_freed_memory()
+    peaks = {peer: peak_memory(form) for peer, form in names.items()}
+    if None in peaks.values():
+        notes.append("Without memory: there was not enough for the process that measures it.")
     precisions = dict.fromkeys(form.precision for form in names.values())
     return ModelBenchmark(
         model=model,
@@ -147,20 +146,28 @@ def _measured(
             if precision in _PEAKS.get(device.type, precisions)
         },
         rows=[
-            Row(peer, form.precision, form.layout, form.details, seconds[peer], peak_memory(form))
+            Row(peer, form.precision, form.layout, form.details, seconds[peer], peaks[peer])
             for peer, form in names.items()
         ],
         notes=notes,
     )
 
 
-def peak_memory(form: Form | ExportedForm) -> int:
-    """Peak bytes of a new process that runs the form three times; on a CUDA device, of the tensors alone.
+def peak_memory(form: Form | ExportedForm) -> int | None:
+    """Peak bytes of a new process that prepares the form and runs it three times; None if memory runs out.
 
-    The process retains freed memory only if a training under the plan of the form does.
+    On a CUDA device, they are those of the tensors alone, on a CPU also those of the libraries, and of conversion and
+    compilation. The process retains freed memory only if a training under the plan of the form does.
     """
-    with process_pool(1) as pool:
-        return pool.submit(_run_and_measure, form, torch.get_num_threads()).result()
+    try:
+        with process_pool(1) as pool:
+            return pool.submit(_run_and_measure, form, torch.get_num_threads()).result()
+    except BrokenProcessPool:
+        return None
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
 
 
 def _run_and_measure(form: Form | ExportedForm, threads: int) -> int:
@@ -173,7 +180,7 @@ def _run_and_measure(form: Form | ExportedForm, threads: int) -> int:
     return peak_bytes(torch.device(form.device))
 
 
-def _mixlab_call(architecture: Architecture, device: torch.device, settings: Settings, log: Log) -> tuple[Form, Call]:
+def _ours(architecture: Architecture, device: torch.device, settings: Settings, log: Log) -> dict[Form, Call]:
     """The form that mixlab selects, which has run once. Raises UserError if a batch does not fit into memory."""
     try:
         form = mixlab_form(architecture, device, settings.batch, log, train=settings.task == "training")
@@ -186,7 +193,17 @@ def _mixlab_call(architecture: Architecture, device: torch.device, settings: Set
             f"--batch {settings.batch} does not fit into this machine's memory with {architecture.name}: give a "
             "smaller one."
         ) from error
-    return form, call
+    return {form: call}
+
+
+def _fastest(forms: Sequence[Form], notes: list[str]) -> dict[Form, Call]:
+    """The fastest of the forms of a peer, which has run; none if no one runs on this machine, with notes."""
+    calls = _prepared(forms, notes)
+    if not calls:
+        return {}
+    seconds = time_steps(calls)
+    fastest = min(seconds, key=seconds.__getitem__)
+    return {fastest: calls[fastest]}
 
 
 def _prepared(forms: Sequence[Form], notes: list[str]) -> Mapping[Form, Call]:

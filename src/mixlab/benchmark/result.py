@@ -29,7 +29,8 @@ class Row:
     layout      of the images and kernels in memory
     details     other properties of mixlab's plan, empty for stock forms
     seconds     per call, one for each round; the rounds are those of the other rows
-    peak_bytes  peak memory of a process that runs this form alone; on a GPU, of its tensors; None if not measured
+    peak_bytes  peak memory of a process that prepares and runs this form alone; on a GPU, of its tensors; None if not
+                measured
     """
 
     name: str

@@ -14,7 +14,7 @@ _STEP = "a training step is a forward pass, cross-entropy, a backward pass and A
 _PASS = "a call is a forward pass of a batch of random images"
 
 _MEMORY = {
-    "cpu": "peak of a process that runs this peer alone, with its libraries.",
+    "cpu": "peak of a process that prepares and runs this peer alone, with its libraries, conversion and compilation.",
     "cuda": "peak of the tensors of a process that runs this peer alone.",
 }
 

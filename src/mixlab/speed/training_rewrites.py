@@ -13,7 +13,12 @@ from mixlab.speed.kernels.library import KernelsUnavailableError, kernels
 from mixlab.speed.rewrites.attention import attention_modules, unfused_attention
 from mixlab.speed.rewrites.compilation import compile_steps
 from mixlab.speed.rewrites.convmixer import fuse_convmixer, is_stock_convmixer
-from mixlab.speed.rewrites.cuda_depthwise import DepthwiseKernel, triton_build_here, use_kernels
+from mixlab.speed.rewrites.cuda_depthwise import (
+    DepthwiseKernel,
+    require_selectable,
+    triton_build_here,
+    use_kernels,
+)
 from mixlab.speed.rewrites.depthwise import has_wide_depthwise, native_depthwise, split_depthwise
 from mixlab.speed.rewrites.gelu import has_gelu, native_gelu
 from mixlab.speed.rewrites.mixer import has_mixer_block, untranspose_mixer
@@ -92,9 +97,10 @@ class TrainingRewrites:
 
         Raises UserError if the kernels are not available here.
         """
-        if self.kernel_build is None:
-            return None
         try:
+            require_selectable([kernel for _, kernel in self.depthwise])
+            if self.kernel_build is None:
+                return None
             return triton_build_here() if self.depthwise else kernels().build
         except KernelsUnavailableError as error:
             raise UserError(

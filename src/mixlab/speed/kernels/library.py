@@ -30,7 +30,7 @@ Argument = Tensor | int | tuple[int, ...] | Sequence[Tensor] | None
 
 
 class KernelsUnavailableError(Exception):
-    """The native kernels can't be compiled or loaded on this machine. The message is the reason."""
+    """Kernels can't be compiled, loaded or selected on this machine. The message is the reason."""
 
 
 class Kernels:

@@ -6,7 +6,7 @@ None is the fastest for all shapes, precisions and layouts, so they are timed (d
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -48,6 +48,12 @@ def use_kernels(model: nn.Module, kernels: Mapping[str, DepthwiseKernel]) -> nn.
 def selectable_kernels(cudnn: object = torch.backends.cudnn) -> list[DepthwiseKernel]:
     """The values of `torch.backends.cudnn.depthwise_kernel` in addition to "auto"; none before PyTorch 2.15."""
     return ["cudnn", "native"] if hasattr(cudnn, "depthwise_kernel") else []
+
+
+def require_selectable(kernels: Collection[DepthwiseKernel]) -> None:
+    """Raises KernelsUnavailableError if this version of PyTorch can't select one of these kernels."""
+    if not {*kernels} <= {"triton", *selectable_kernels()}:
+        raise KernelsUnavailableError(f"they need PyTorch 2.15 or newer, and this is {torch.__version__}")
 
 
 def triton_build(capability: tuple[int, int], installed: Callable[[str], str] = version) -> str:
