@@ -100,6 +100,11 @@ def test_the_page_has_the_published_accuracy_in_the_figure_and_in_a_note(result)
         assert text in html
 
 
+def test_the_methods_paragraph_is_that_of_a_single_arm(result):
+    assert result.methods.startswith("The model was trained 3 times, for 4 steps on ")
+    assert "every arm" not in result.methods
+
+
 def test_a_recipe_without_a_published_accuracy_is_refused(dataset, tmp_path):
     recipe = tmp_path / "own.toml"
     recipe.write_text(RECIPE, encoding="utf-8")

@@ -30,11 +30,13 @@ def trainings_protocol(trainings: Mapping[str, Sequence[Training]], dataset: Dat
     repeats = number_range(map(len, trainings.values()))
     steps = number_range(training.steps for training in every)
     samples = number_range(len(training.job.dataset.splits["train"]) for training in every)
+    several = len(trainings) > 1
+    arms = f"Each of {len(trainings)} arms" if several else "The model"
+    paired = "; repetition i of every arm has the same seed" if several else ""
     return (
-        f"Each of {pluralize(len(trainings), 'arm')} was trained {repeats} times, for {steps} steps on "
-        f"{samples} training {dataset.noun}s of {dataset.name}; repetition i of every arm has the same seed. The "
-        f"weights of the last step were evaluated in fp32 on the {len(dataset.splits['test']):,} test "
-        f"{dataset.noun}s, without selection."
+        f"{arms} was trained {repeats} times, for {steps} steps on {samples} training {dataset.noun}s of "
+        f"{dataset.name}{paired}. The weights of the last step were evaluated in fp32 on the "
+        f"{len(dataset.splits['test']):,} test {dataset.noun}s, without selection."
     )
 
 
