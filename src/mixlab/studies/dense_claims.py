@@ -64,7 +64,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     ),
     "position": (
         _claim("Token MLPs, which know positions, are better than the mean.", (MIXER, MEAN), "higher", _OWN, _CHANGED),
-        _claim("A ViT needs its positions.", (VIT, NO_POSITIONS), "higher", _OWN, _CHANGED),
+        _claim("A ViT needs its positions.", (VIT, NO_POSITIONS), "higher", _OWN),
     ),
     "resolution": (
         _claim("A Mixer loses with patches of 16 pixels.", (MIXER, MIXER + COARSE), "higher", _OWN, _CHANGED),
