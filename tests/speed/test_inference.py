@@ -98,7 +98,7 @@ def test_a_long_job_after_a_short_one_gets_a_plan(images: Tensor, built: list[st
 
 
 def test_the_time_of_the_stock_plan_is_not_that_of_its_first_call(
-    images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch
+    images: Tensor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     """The first call of a batch allocates memory, and selects algorithms on a GPU."""
     calls: list[str] = []
@@ -110,7 +110,7 @@ def test_the_time_of_the_stock_plan_is_not_that_of_its_first_call(
         return float(len(calls))
 
     monkeypatch.setattr(module, "_seconds", seconds)
-    selection = module._Selection(model, images, 100, Timings(Path("none"), batch=8), (), None, [].append)
+    selection = module._Selection(model, images, 100, Timings(tmp_path / "timings.json", batch=8), (), None, [].append)
     assert selection.stock.per_image == 2 / 8
 
 

@@ -1,7 +1,6 @@
 """Measures a model beside peers: the fastest form of each is selected, then the selected forms take turns."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +19,7 @@ from mixlab.report.progress import Log
 from mixlab.report.text import pluralize
 from mixlab.speed.allocator import release_freed_memory, retain_freed_memory
 from mixlab.speed.plan import Plan, time_steps
-from mixlab.training.planning.memory import is_out_of_memory
+from mixlab.training.planning.memory import is_out_of_memory, unless_out_of_memory
 from mixlab.training.processes import process_pool
 from mixlab.zoo.architecture import Architecture
 
@@ -159,15 +158,12 @@ def peak_memory(form: Form | ExportedForm) -> int | None:
     On a CUDA device, they are those of the tensors alone, on a CPU also those of the libraries, and of conversion and
     compilation. The process retains freed memory only if a training under the plan of the form does.
     """
-    try:
+
+    def measure() -> int:
         with process_pool(1) as pool:
             return pool.submit(_run_and_measure, form, torch.get_num_threads()).result()
-    except BrokenProcessPool:
-        return None
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return None
+
+    return unless_out_of_memory(measure)
 
 
 def _run_and_measure(form: Form | ExportedForm, threads: int) -> int:

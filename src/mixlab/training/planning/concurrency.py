@@ -5,9 +5,9 @@ earlier than the same trainings one by one.
 """
 
 from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from statistics import median
 
 import torch
@@ -21,7 +21,7 @@ from mixlab.speed.plan import Plan, pick_fastest
 from mixlab.training.job import Job, resolve
 from mixlab.training.objective import make_objective
 from mixlab.training.planning.autotune import first_batch, select_common_plans, timings_file, total_steps
-from mixlab.training.planning.memory import fits, is_out_of_memory
+from mixlab.training.planning.memory import fits, unless_out_of_memory
 from mixlab.training.planning.timed_steps import TimedSteps
 from mixlab.training.processes import process_pool
 from mixlab.training.recipe_data import open_data
@@ -75,15 +75,8 @@ def _seconds_together(jobs: Sequence[Job], plans: Sequence[Plan], log: Log) -> l
     if missing:
         number = plans[0].concurrent
         log(f"Measuring {number} trainings at the same time.")
-        try:
-            with process_pool(number) as pool:
-                timed = [pool.submit(_seconds_per_step, list(missing.values()), place) for place in range(number)]
-                samples = [future.result() for future in timed]
-        except BrokenProcessPool:
-            return None
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
+        samples = unless_out_of_memory(partial(_samples, list(missing.values()), number))
+        if samples is None:
             return None
         measured = dict(zip(missing, map(median, zip(*samples, strict=True)), strict=True))
         with suppress(WriteError):  # without a cache, the next comparison measures again
@@ -91,6 +84,13 @@ def _seconds_together(jobs: Sequence[Job], plans: Sequence[Plan], log: Log) -> l
                 write_json(file, {"seconds": seconds})
         known |= measured
     return [known[file] for file in files]
+
+
+def _samples(trainings: Sequence[tuple[Recipe, Plan]], number: int) -> list[list[float]]:
+    """The `_seconds_per_step` of each of `number` processes at the same time."""
+    with process_pool(number) as pool:
+        timed = [pool.submit(_seconds_per_step, trainings, place) for place in range(number)]
+        return [future.result() for future in timed]
 
 
 def _seconds_per_step(trainings: Sequence[tuple[Recipe, Plan]], place: int) -> list[float]:

@@ -1,9 +1,10 @@
 """The memory of a training step, estimated from tensor shapes, and whether it is available."""
 
 from collections.abc import Callable, Iterable
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from math import ceil, prod
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
@@ -18,6 +19,8 @@ from mixlab.training.optimizer import build_optimizers
 from mixlab.training.recipes.schema import Recipe
 from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.zoo.timm_models import TimmModel
+
+T = TypeVar("T")
 
 _TENSORS_PER_PARAMETER = {torch.optim.AdamW: 2, torch.optim.SGD: 1, torch.optim.Muon: 1}
 
@@ -43,6 +46,18 @@ def fits(job: Job, plan: Plan, margin: float = _MARGIN) -> bool:
 def is_out_of_memory(error: Exception) -> bool:
     """Whether the error is a lack of memory, on any device."""
     return isinstance(error, MemoryError) or should_reduce_batch_size(error)
+
+
+def unless_out_of_memory(call: Callable[[], T]) -> T | None:
+    """The result of `call`; None if memory runs out, in this process or in one of a pool that `call` uses."""
+    try:
+        return call()
+    except BrokenProcessPool:
+        return None
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
 
 
 def estimate_memory(job: Job, plan: Plan, network: nn.Module) -> dict[str, int]:
