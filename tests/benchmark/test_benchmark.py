@@ -102,12 +102,12 @@ def test_the_other_modes_of_a_peer_are_dropped_before_the_rounds(tiny, calls, mo
     made: list[ref[Call]] = []
     prepare = module.prepare
 
-    def kept(form: Form) -> Call:
+    def remember(form: Form) -> Call:
         call = prepare(form)
         made.append(ref(call))
         return call
 
-    monkeypatch.setattr(module, "prepare", kept)
+    monkeypatch.setattr(module, "prepare", remember)
     monkeypatch.setattr(module, "interleaved", measured)
     benchmark(tiny, Settings(["eager"], rounds=6), CPU, quiet)
     assert (len(made), left) == (5, [2])
