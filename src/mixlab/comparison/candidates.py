@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from mixlab.comparison.settings import ComparisonSettings
@@ -13,6 +14,7 @@ from mixlab.report.progress import Log
 from mixlab.speed.plan import Plan
 from mixlab.training.job import Job, resolve
 from mixlab.training.planning.autotune import select_common_plans
+from mixlab.training.planning.stored_plans import local_plans
 from mixlab.training.recipes.defaults import default_recipe, reads_texts
 from mixlab.training.recipes.for_task import RECIPES, for_task
 from mixlab.training.recipes.parse import parse_training_recipe
@@ -115,7 +117,7 @@ def plan_candidates(candidates: Sequence[Candidate], settings: ComparisonSetting
     """
     jobs = [candidate.job for candidate in candidates]
     if settings.match == "seconds":
-        plans = select_common_plans(jobs, log)
+        plans = local_plans("alone", jobs, partial(select_common_plans, jobs, log), log)
     else:
         plans = select_plans(jobs, log, seeds=settings.seeds)
     return [PlannedCandidate(candidate, *plan) for candidate, plan in zip(candidates, plans, strict=True)]

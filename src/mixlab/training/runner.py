@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from mixlab.training.linear_probe.recipe import LinearProbeRecipe
 from mixlab.training.linear_probe.train import resolve_linear_probe, train_linear_probe
 from mixlab.training.loop import train
 from mixlab.training.planning.concurrency import Planned, select_concurrent_plans
+from mixlab.training.planning.stored_plans import local_plans
 from mixlab.training.processes import process_pool
 from mixlab.training.recipe_data import open_data
 from mixlab.training.recipes.schema import Recipe
@@ -216,7 +218,7 @@ class LocalProcesses:
     """The default executor: each training in a process of this machine, as many at a time as the plans say."""
 
     def plan(self, jobs: Sequence[Job], log: Log, *, seeds: int) -> Planned:
-        return select_concurrent_plans(jobs, log, seeds=seeds)
+        return local_plans("concurrent", jobs, partial(select_concurrent_plans, jobs, log, seeds=seeds), log)
 
     @contextmanager
     def workers(self, missing: Sequence[Training], total: int) -> Iterator["LocalWorkers"]:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,8 @@ def test_without_a_cache_the_measured_times_are_used(jobs, monkeypatch):
 
     monkeypatch.setattr(concurrency, "write_json", failing)
     monkeypatch.setattr(concurrency, "process_pool", ThreadPoolExecutor)
-    monkeypatch.setattr(concurrency, "_seconds_per_step", lambda trainings, place: [0.5 + place for _ in trainings])
+    seconds = count(0.5)
+    monkeypatch.setattr(concurrency, "_seconds_per_step", lambda recipe, plan: next(seconds))
     plans = [Plan("cpu", ComputeMode(), 16, concurrent=2, threads=1)] * 2
     assert concurrency._seconds_together(jobs(2), plans, lambda line: None) == [1.0, 1.0]
 

@@ -53,7 +53,7 @@ def test_the_memory_of_autotuning_does_not_grow_with_the_number_of_plans(make_jo
 
 def steps_of(job: Job, plan: Plan) -> TimedSteps:
     """Steps with the weights of seed 0, in the layout of `plan`."""
-    steps = TimedSteps(job, first_batch(job, job.batch), make_objective(job, CPU))
+    steps = TimedSteps(job, first_batch(job), make_objective(job, CPU))
     torch.manual_seed(0)
     steps.prepare(plan)
     return steps

@@ -1,7 +1,7 @@
 """Autotuning: time a few steps in every compute mode of this machine, and select the plan of a training.
 
-The timings are cached in the user's cache folder, so that `--dry-run` and the training after it, and repeated
-comparisons, measure once and have the same plan. With `speed = "off"`, the cache is not used.
+The timings are cached in the user's cache folder, so that `--dry-run` and the training after it measure once. With
+`speed = "off"`, the cache is not used.
 """
 
 import time
@@ -97,8 +97,7 @@ def select_plan(job: Job, log: Log, processes: int = 1) -> tuple[Plan, float]:
 def select_common_plans(jobs: Sequence[Job], log: Log) -> list[tuple[Plan, float]]:
     """`select_plan` for trainings that are compared: all get the compute mode with the shortest total time.
 
-    A comparison that is repeated has the same plans as long as the timings are in the cache. Raises UserError if the
-    trainings have no mode in common.
+    Raises UserError if the trainings have no mode in common.
     """
     files = [timings_file(job) for job in jobs]
     longest = dict(sorted(zip(files, jobs, strict=True), key=lambda of_file: total_steps(of_file[1])))
@@ -151,7 +150,7 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
     share = -(-job.batch // processes)
     micro_batch = job.micro_batch(job.batch, processes)
     try:
-        batch = first_batch(job, share)
+        batch = first_batch(job, processes)
     except MemoryError as error:
         raise UserError(
             f"A batch of {share} {job.dataset.noun}s of {job.recipe.image_size} pixels does not fit into this "
@@ -263,7 +262,7 @@ def _limit(job: Job, stock_seconds: float) -> float:
 
 def _time_compilation(job: Job, timings: Timings, log: Log) -> Compilation:
     plan = timings.plan(job, pick_fastest(timings.seconds))
-    batch, objective = first_batch(job, job.batch), make_objective(job, job.device)
+    batch, objective = first_batch(job), make_objective(job, job.device)
     images, _ = batch.on(job.device)
 
     def make_steps(models: Mapping[Plan, nn.Module]) -> dict[Plan, Callable[[], None]]:
@@ -294,9 +293,11 @@ def _freed_memory(job: Job, plan: Plan) -> FreedMemory:
     return "retained" if fits(job, plan) else "released"
 
 
-def first_batch(job: Job, images: int) -> Batch:
-    """A batch of the first training images. No other images are read."""
-    return next(job.augmented_batches(job.dataset.splits["train"].subset(np.arange(images)), quiet=True).epoch(0))
+def first_batch(job: Job, processes: int = 1) -> Batch:
+    """The share of one process in a batch of the first training images that can be read."""
+    train = job.dataset.splits["train"]
+    images = min(job.batch + job.recipe.max_unreadable, len(train))
+    return next(job.augmented_batches(train.subset(np.arange(images)), quiet=True).epoch(0, share=(0, processes)))
 
 
 def _seconds_per_step(step: Callable[[], object]) -> float:

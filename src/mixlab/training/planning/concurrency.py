@@ -4,11 +4,12 @@ A small model does not use all cores of a machine efficiently. Several trainings
 earlier than the same trainings one by one.
 """
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack, suppress
 from dataclasses import replace
-from functools import partial
 from statistics import median
+from typing import TypeVar
 
 import torch
 
@@ -31,6 +32,7 @@ _MIN_SECONDS = 60.0
 """Shorter trainings, in seconds of all together, run one at a time: the measurement would take longer than it saves."""
 
 Planned = Sequence[tuple[Plan, float]]
+T = TypeVar("T")
 
 
 def select_concurrent_plans(jobs: Sequence[Job], log: Log, *, seeds: int = 1) -> Planned:
@@ -75,10 +77,11 @@ def _seconds_together(jobs: Sequence[Job], plans: Sequence[Plan], log: Log) -> l
     if missing:
         number = plans[0].concurrent
         log(f"Measuring {number} trainings at the same time.")
-        samples = unless_out_of_memory(partial(_samples, list(missing.values()), number))
-        if samples is None:
+        measured = unless_out_of_memory(
+            lambda: {file: _seconds_in_processes(*training, number) for file, training in missing.items()}
+        )
+        if measured is None:
             return None
-        measured = dict(zip(missing, map(median, zip(*samples, strict=True)), strict=True))
         with suppress(WriteError):  # without a cache, the next comparison measures again
             for file, seconds in measured.items():
                 write_json(file, {"seconds": seconds})
@@ -86,27 +89,27 @@ def _seconds_together(jobs: Sequence[Job], plans: Sequence[Plan], log: Log) -> l
     return [known[file] for file in files]
 
 
-def _samples(trainings: Sequence[tuple[Recipe, Plan]], number: int) -> list[list[float]]:
-    """The `_seconds_per_step` of each of `number` processes at the same time."""
-    with process_pool(number) as pool:
-        timed = [pool.submit(_seconds_per_step, trainings, place) for place in range(number)]
-        return [future.result() for future in timed]
+def _seconds_in_processes(recipe: Recipe, plan: Plan, number: int) -> float:
+    """The median of the `_seconds_per_step` of `number` new processes at the same time."""
+    with ExitStack() as stack:
+        pools = [stack.enter_context(process_pool(1)) for _ in range(number)]
+        _in_all(pools, pick_device)  # all have started before the first one times
+        return median(_in_all(pools, _seconds_per_step, recipe, plan))
 
 
-def _seconds_per_step(trainings: Sequence[tuple[Recipe, Plan]], place: int) -> list[float]:
-    """The median seconds of a step of each training. Processes with different places time them in different orders."""
-    (first, plan), device = trainings[0], pick_device()
-    dataset = open_data(first)
+def _in_all(pools: Sequence[Executor], call: Callable[..., T], *given: object) -> list[T]:
+    started = [pool.submit(call, *given) for pool in pools]
+    return [future.result() for future in started]
+
+
+def _seconds_per_step(recipe: Recipe, plan: Plan) -> float:
+    """The median seconds of a step in this process."""
     assert plan.threads is not None
     torch.set_num_threads(plan.threads)
-    if all(plan.freed_memory == "retained" for _, plan in trainings):
+    if plan.freed_memory == "retained":
         retain_freed_memory()
-    jobs = [resolve(recipe, dataset, device) for recipe, _ in trainings]
-    steps = {
-        str(index): TimedSteps(job, first_batch(job, job.batch), make_objective(job, device)).under(plan)
-        for index, (job, (_, plan)) in enumerate(zip(jobs, trainings, strict=True))
-    }
-    turn = place % len(steps)
-    order = [*list(steps)[turn:], *list(steps)[:turn]]
-    times = interleaved({name: steps[name] for name in order}, rounds=3, warmup=2, sample_seconds=0.2)
-    return [median(times[name]) for name in steps]
+    device = pick_device()
+    job = resolve(recipe, open_data(recipe), device)
+    step = TimedSteps(job, first_batch(job), make_objective(job, device)).under(plan)
+    (samples,) = interleaved({"step": step}, rounds=3, warmup=2, sample_seconds=0.2).values()
+    return median(samples)

@@ -1,8 +1,13 @@
-"""Plans that several machines share: decided once, and stored in a folder on a file system that all of them see."""
+"""Plans that are decided once, so that a repeated command, or another machine, finds the trainings of the first one.
+
+The plan of a training is part of its key in the store, and measurements differ: a plan that is decided again can be
+another one, with which all trainings would run again.
+"""
 
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +15,43 @@ import torch
 
 from mixlab.errors import UserError
 from mixlab.files import create_file, translate_read_errors, translate_write_errors
+from mixlab.measure.machine import device_name
+from mixlab.report.progress import Log
 from mixlab.runs.sources import sources_digest
-from mixlab.runs.store import store_key
+from mixlab.runs.store import store_folder, store_key
 from mixlab.speed.plan import Plan
 from mixlab.training.job import Job
 from mixlab.training.planning.concurrency import Planned
+from mixlab.training.planning.memory import fits
+
+
+def local_plans(way: str, jobs: Sequence[Job], decide: Callable[[], Planned], log: Log) -> Planned:
+    """`stored_plans` for processes of this machine, in the store of the trainings.
+
+    They are decided again if their kernels or their memory are not available now.
+
+    way  the name of the way in which `decide` selects the plans
+    log  called with the name of the file if the plans are stored ones
+    """
+    machine = {"device": device_name(jobs[0].device), "threads": torch.get_num_threads()}
+    folder = store_folder() / ".plans" / f"{way}-{store_key(machine)}"
+    file = _file(folder, _keys(jobs))
+    if file.is_file():
+        planned = stored_plans(folder, jobs, decide)
+        if all(_can_run(job, plan) for job, (plan, _) in zip(jobs, planned, strict=True)):
+            decided = datetime.fromtimestamp(file.stat().st_mtime)
+            log(f"The compute mode is that of {decided:%Y-%m-%d %H:%M}; to measure again, delete {file}.")
+            return planned
+        log("The compute mode of an earlier command needs kernels or memory that are not available now.")
+        file.unlink(missing_ok=True)
+    return stored_plans(folder, jobs, decide)
+
+
+def _can_run(job: Job, plan: Plan) -> bool:
+    try:
+        return plan.rewrites.build_here() == plan.rewrites.kernel_build and fits(job, plan, margin=1)
+    except UserError:
+        return False
 
 
 def stored_plans(folder: Path, jobs: Sequence[Job], decide: Callable[[], Planned]) -> Planned:
@@ -25,9 +62,8 @@ def stored_plans(folder: Path, jobs: Sequence[Job], decide: Callable[[], Planned
     Seeds do not count, so that a comparison with more seeds has the same plans. No other property of the machine counts
     either: a machine without a GPU reads the plans that one with a GPU has decided.
     """
-    keys = [store_key(job.cache_key(seed=None)) for job in jobs]
-    name = hashlib.sha256(json.dumps(sorted({*keys})).encode()).hexdigest()[:12]
-    file = folder / f"{name}.json"
+    keys = _keys(jobs)
+    file = _file(folder, keys)
     if not file.is_file():
         decided = dict(zip(keys, decide(), strict=True))
         content = {key: plan.to_dict() | {"seconds": seconds} for key, (plan, seconds) in decided.items()}
@@ -37,6 +73,15 @@ def stored_plans(folder: Path, jobs: Sequence[Job], decide: Callable[[], Planned
     with translate_read_errors(file):
         stored = json.loads(file.read_text(encoding="utf-8"))
     return [(Plan.from_dict(stored[key]), stored[key]["seconds"]) for key in keys]
+
+
+def _keys(jobs: Sequence[Job]) -> list[str]:
+    return [store_key(job.cache_key(seed=None)) for job in jobs]
+
+
+def _file(folder: Path, keys: Sequence[str]) -> Path:
+    name = hashlib.sha256(json.dumps(sorted({*keys})).encode()).hexdigest()[:12]
+    return folder / f"{name}.json"
 
 
 def versions() -> dict[str, Any]:
