@@ -44,7 +44,8 @@ def main() -> None:
     arguments = parser.parse_args()
     model = timm.create_model(arguments.model).eval()
     transform = create_transform(**resolve_data_config({}, model=model))
-    loader = DataLoader(ImageFolder(arguments.folder, transform), BATCH, num_workers=usable_cores())
+    photographs = ImageFolder(arguments.folder, transform)  # pyright: ignore[reportArgumentType]
+    loader = DataLoader(photographs, BATCH, num_workers=usable_cores())
     forward = EXECUTIONS[arguments.execution](model)
     correct = total = 0
     with torch.inference_mode():

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import pytest
 import torch
 
 from mixlab.data import batches as batches_module
+from mixlab.data import workers as workers_module
 from mixlab.data.augmentation.augment import Augmentation
 from mixlab.data.augmentation.crop import RandomResizedCrop
 from mixlab.data.augmentation.jitter import ColorJitter
 from mixlab.data.batches import Batch, TrainingBatches
 from mixlab.data.dataset import Split
 from mixlab.data.preprocess import Preprocess
+from mixlab.data.workers import ImageReader
 
 CROP = Augmentation(flip=True, random_resized_crop=RandomResizedCrop())
 JITTER = Augmentation(color_jitter=ColorJitter(0.4, 0.4, 0.4))
@@ -124,3 +127,20 @@ def memory_after(batches: TrainingBatches, epochs: range) -> int:
         assert len(list(batches.epoch(epoch))) == 4
     process = psutil.Process()
     return sum(each.memory_info().rss for each in (process, *process.children()))
+
+
+@pytest.mark.parametrize("unreadable", [(), (0,), (6, 7), (3, 4, 9), tuple(range(10))])
+@pytest.mark.parametrize("threads", [1, 2, 3, 16])
+def test_threads_read_the_images_in_order_and_leave_out_unreadable_ones(files, monkeypatch, threads, unreadable):
+    monkeypatch.setattr(workers_module, "usable_cores", lambda: threads)
+    for index in unreadable:
+        files.images[index].write_bytes(b"")
+    reader = ImageReader(files, Preprocess((8, 8)), CROP, 0, None)
+    indices = np.arange(10)[::-1]
+    expected = np.empty((10, *reader.image_shape), dtype=np.uint8)
+    read, failed = reader.read_into(expected, 1, indices)
+    with ThreadPoolExecutor(threads) as pool:
+        result = reader.read(1, indices, pool)
+    assert np.array_equal(result.indices, read)
+    assert np.array_equal(result.images, expected[: len(read)])
+    assert list(result.failed) == list(failed) == sorted(unreadable, reverse=True)

@@ -1,4 +1,4 @@
-"""Worker processes that read images for batches.
+"""Threads and worker processes that read images for batches.
 
 Axes:  image          the images of a batch
        selected       those of them that can be read
@@ -10,6 +10,7 @@ Axes:  image          the images of a batch
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from ctypes import c_uint8
 from dataclasses import dataclass
 from itertools import cycle
@@ -85,13 +86,20 @@ class ImageReader:
         """Whether all images are in memory and not augmented one at a time."""
         return self._cached is not None and not self._augmentation.changes_each_image
 
-    def read(self, epoch: int, indices: Int64[np.ndarray, " image"]) -> ReadResult:
-        """Read the images at `indices`."""
+    def read(self, epoch: int, indices: Int64[np.ndarray, " image"], threads: ThreadPoolExecutor) -> ReadResult:
+        """Read the images at `indices`. Decoders release Python's lock, so each thread reads a share of them."""
         if self._cached is not None and self.needs_no_work:
             return ReadResult(self._cached.index_select(0, torch.from_numpy(indices)).numpy(), indices, {})
         images = np.empty((len(indices), *self.image_shape), dtype=self.dtype)
-        read, failed = self.read_into(images, epoch, indices)
-        return ReadResult(images[: len(read)], read, failed)
+        shares = np.array_split(np.arange(len(indices)), min(usable_cores(), len(indices)))
+        places = [slice(share[0], share[-1] + 1) for share in shares]
+        results = list(threads.map(lambda place: self.read_into(images[place], epoch, indices[place]), places))
+        read = np.concatenate([of_share for of_share, _ in results])
+        failed = {index: error for _, of_share in results for index, error in of_share.items()}
+        if failed:
+            parts = zip(places, results, strict=True)
+            images = np.concatenate([images[place][: len(of_share)] for place, (of_share, _) in parts])
+        return ReadResult(images, read, failed)
 
     def read_into(
         self, images: PreparedArray, epoch: int, indices: Int64[np.ndarray, " image"]
@@ -176,8 +184,9 @@ class ImageWorkers:
     def read(self, epoch: int, batches: list[np.ndarray]) -> Iterator[ReadResult]:
         """The images of each batch of indices, in order. Several calls can be read at the same time."""
         if self._workers == 0 or self._reader.needs_no_work or not batches:
-            for indices in batches:
-                yield self._reader.read(epoch, indices)
+            with ThreadPoolExecutor(usable_cores()) as threads:
+                for indices in batches:
+                    yield self._reader.read(epoch, indices, threads)
             return
         try:
             [Queue() for _ in range(self._workers + 1)]  # an iterator that can't make these prints a traceback

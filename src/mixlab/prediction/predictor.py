@@ -11,6 +11,7 @@ Axes:  row, column  pixels, at the image size of the model
 
 import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -27,6 +28,7 @@ from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
 from mixlab.evaluation.evaluate import require_finite
 from mixlab.evaluation.novelty import novelty_detector_of
+from mixlab.measure.machine import usable_cores
 from mixlab.prediction.image_input import ImageInput, rgb_array, sound_file
 from mixlab.report.progress import Log
 from mixlab.speed.inference import Inference
@@ -163,18 +165,10 @@ class Predictor:
 
         Raises UnreadableImage if a file can't be read, and UserError for anything that is not an image.
         """
-        if not isinstance(image, list | tuple):
-            sound = self._sound_file(image)
-            return self.predict_batch([self.read(image)])[0] if sound is None else self._predict_sound(sound)
-        if self.reads_sounds:
-            return [self(each) for each in image]
-        return [
-            one
-            for start in range(0, len(image), BATCH)
-            for one in self.predict_batch(
-                [self.read(each) for each in image[start : start + BATCH]], _remaining(len(image), start)
-            )
-        ]
+        if isinstance(image, list | tuple):
+            return [_require_readable(each) for each in self.predict(image)]
+        sound = self._sound_file(image)
+        return self.predict_batch([self.read(image)])[0] if sound is None else self._predict_sound(sound)
 
     def predict(self, images: Sequence[ImageInput]) -> Iterator[Prediction | UnreadableImage]:
         """Yields the prediction for each image, in order, or the error if an image can't be read.
@@ -184,12 +178,13 @@ class Predictor:
         if self.reads_sounds:
             yield from map(self._predict_or_error, images)
             return
-        for start in range(0, len(images), BATCH):
-            inputs = [self._read_or_error(image) for image in images[start : start + BATCH]]
-            readable = [image for image in inputs if isinstance(image, Tensor)]
-            predictions = iter(self.predict_batch(readable, _remaining(len(images), start)))
-            for image in inputs:
-                yield next(predictions) if isinstance(image, Tensor) else image
+        with ThreadPoolExecutor(usable_cores()) as threads:  # decoders release Python's lock
+            for start in range(0, len(images), BATCH):
+                inputs = list(threads.map(self._read_or_error, images[start : start + BATCH]))
+                readable = [image for image in inputs if isinstance(image, Tensor)]
+                predictions = iter(self.predict_batch(readable, _remaining(len(images), start)))
+                for image in inputs:
+                    yield next(predictions) if isinstance(image, Tensor) else image
 
     def _read_or_error(self, image: ImageInput) -> UInt8[Tensor, "3 row column"] | UnreadableImage:
         try:
@@ -281,6 +276,12 @@ class Predictor:
     ) -> Prediction:
         labels = tuple(self.classes[index] for index in self.task.predicted(probabilities, self._fitted))
         return Prediction(self.classes, probabilities, labels, unlike_training)
+
+
+def _require_readable(result: Prediction | UnreadableImage) -> Prediction:
+    if isinstance(result, UnreadableImage):
+        raise result
+    return result
 
 
 def _remaining(number: int, start: int) -> int:

@@ -58,6 +58,13 @@ def test_deleting_the_file_decides_again(make_job: Callable[..., Job], store: Pa
     assert decisions.number == 2
 
 
+def test_a_store_that_can_not_be_written_is_no_error(make_job: Callable[..., Job], store: Path):
+    store.touch()
+    decisions = Decisions(STOCK)
+    assert decisions(make_job()) == decisions(make_job()) == [(STOCK, 0.1)]
+    assert (decisions.number, decisions.messages) == (2, [])
+
+
 @pytest.mark.parametrize("change", ["another number of threads", "another device", "alone", "another model"])
 def test_other_conditions_have_their_own_plan(make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, change):
     decisions = Decisions(STOCK)

@@ -7,6 +7,7 @@ another one, with which all trainings would run again.
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 
 from mixlab.errors import UserError
-from mixlab.files import create_file, translate_read_errors, translate_write_errors
+from mixlab.files import WriteError, create_file, translate_read_errors, translate_write_errors
 from mixlab.measure.machine import device_name
 from mixlab.report.progress import Log
 from mixlab.runs.sources import sources_digest
@@ -28,23 +29,28 @@ from mixlab.training.planning.memory import fits
 def local_plans(way: str, jobs: Sequence[Job], decide: Callable[[], Planned], log: Log) -> Planned:
     """`stored_plans` for processes of this machine, in the store of the trainings.
 
-    They are decided again if their kernels or their memory are not available now.
+    They are decided again if their kernels or their memory are not available now, or if the store can't be written.
 
     way  the name of the way in which `decide` selects the plans
     log  called with the name of the file if the plans are stored ones
     """
     machine = {"device": device_name(jobs[0].device), "threads": torch.get_num_threads()}
-    folder = store_folder() / ".plans" / f"{way}-{store_key(machine)}"
-    file = _file(folder, _keys(jobs))
+    keys = _keys(jobs)
+    file = _file(store_folder() / ".plans" / f"{way}-{store_key(machine)}", keys)
     if file.is_file():
-        planned = stored_plans(folder, jobs, decide)
-        if all(_can_run(job, plan) for job, (plan, _) in zip(jobs, planned, strict=True)):
+        planned = _read(file, keys)
+        distinct = {key: (job, plan) for key, job, (plan, _) in zip(keys, jobs, planned, strict=True)}
+        if all(_can_run(job, plan) for job, plan in distinct.values()):
             decided = datetime.fromtimestamp(file.stat().st_mtime)
             log(f"The compute mode is that of {decided:%Y-%m-%d %H:%M}; to measure again, delete {file}.")
             return planned
         log("The compute mode of an earlier command needs kernels or memory that are not available now.")
         file.unlink(missing_ok=True)
-    return stored_plans(folder, jobs, decide)
+    planned = decide()
+    with suppress(WriteError):
+        _write(file, keys, planned)
+        return _read(file, keys)
+    return planned
 
 
 def _can_run(job: Job, plan: Plan) -> bool:
@@ -65,11 +71,19 @@ def stored_plans(folder: Path, jobs: Sequence[Job], decide: Callable[[], Planned
     keys = _keys(jobs)
     file = _file(folder, keys)
     if not file.is_file():
-        decided = dict(zip(keys, decide(), strict=True))
-        content = {key: plan.to_dict() | {"seconds": seconds} for key, (plan, seconds) in decided.items()}
-        with translate_write_errors(file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            create_file(file, json.dumps(content, indent=2).encode())
+        _write(file, keys, decide())
+    return _read(file, keys)
+
+
+def _write(file: Path, keys: Sequence[str], planned: Planned) -> None:
+    """Write the plans if the file does not exist."""
+    content = {key: plan.to_dict() | {"seconds": seconds} for key, (plan, seconds) in zip(keys, planned, strict=True)}
+    with translate_write_errors(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        create_file(file, json.dumps(content, indent=2).encode())
+
+
+def _read(file: Path, keys: Sequence[str]) -> Planned:
     with translate_read_errors(file):
         stored = json.loads(file.read_text(encoding="utf-8"))
     return [(Plan.from_dict(stored[key]), stored[key]["seconds"]) for key in keys]
