@@ -204,4 +204,5 @@ class Preprocess:
 
 
 def _tensor(pixels: UInt8[np.ndarray, "row column 3"]) -> UInt8[Tensor, "3 row column"]:
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    # without PyTorch's threads, because a thread that reads images would start some of its own
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
