@@ -34,6 +34,12 @@ def test_without_claims_no_test_is_named():
     assert "this test split" in arms_result(SCORES).methods and "t test" not in arms_result(SCORES).methods
 
 
+def test_a_single_claim_needs_no_adjustment():
+    result = arms_result(SCORES, claim("better", "plain"))
+    assert "(n = 3). The level is 0.05. All results" in result.methods
+    assert "holm" not in entry_keys(result.bibtex)
+
+
 def test_bibtex_has_what_was_used_once():
     equal = claim("as good", "plain", "equal", margin=1.0)
     text = arms_result(SCORES, equal, references=("mixer", "cifar10", "mixer")).bibtex

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,15 +20,12 @@ from mixlab.cli.options import (
     require_int8_for_data,
 )
 from mixlab.cli.output import logger, require_empty_folder, require_new_file, show
+from mixlab.cli.prediction_tables import Row, with_excerpts, with_label_sets, with_labels
 from mixlab.cli.text_predictions import predict_texts
 from mixlab.errors import UserError
 from mixlab.report.progress import Log
-from mixlab.report.table import Cell, Column, Format, Table, print_table, render
+from mixlab.report.table import Format, Table, print_table, render
 from mixlab.report.text import pluralize
-
-if TYPE_CHECKING:
-    from mixlab.evaluation.novelty import NoveltyDetector
-    from mixlab.prediction.predictor import Prediction
 
 
 def predict(
@@ -87,25 +84,25 @@ def predict(
     if excerpts and not predictor.reads_sounds:
         raise UserError(f"--excerpts has no effect for {model}, which is a model of images: remove it.")
     files = [file for path in images for file in image_files(Path(path), predictor.preprocess, log)]
-    predictions: list[tuple[Path, Prediction]] = []
+    shown = min(top, len(predictor.classes))
+    if predictor.task.name == "multilabel":
+        kind = with_label_sets()
+    else:
+        kind = with_excerpts(shown) if excerpts else with_labels(predictor.preprocess.noun, shown)
+    rows: list[Row] = []
+    unreadable = 0
     with progress("predict", total=len(files), quiet=quiet) as advance:
         for file, result in zip(files, predictor.predict(files), strict=True):
             if isinstance(result, Prediction):
-                predictions.append((file, result))
+                rows += kind.rows_of(file, result)
             else:
+                unreadable += 1
                 print(f"mixlab: {result}", file=sys.stderr)
             advance(1, file.name)
-    if predictions:
-        if predictor.task.name == "multilabel":
-            table = _labels_table(predictions, predictor.novelty)
-        elif excerpts:
-            table = _excerpts_table(predictions, min(top, len(predictor.classes)), predictor.novelty)
-        else:
-            noun = predictor.preprocess.noun
-            table = _table(predictions, min(top, len(predictor.classes)), predictor.novelty, noun)
-        _write(table, format, out, log)
-    if len(predictions) < len(files):
-        raise typer.Exit(1 if predictions else 2)
+    if rows:
+        _write(kind.table(rows, predictor.novelty), format, out, log)
+    if unreadable:
+        raise typer.Exit(1 if rows else 2)
 
 
 def _predict_masks(
@@ -170,69 +167,3 @@ def _file_content(table: Table, suffix: str) -> str:
             return render(table, "json")
         case _:
             return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in table.rows)
-
-
-def _table(
-    predictions: "list[tuple[Path, Prediction]]", top: int, novelty: "NoveltyDetector | None", noun: str
-) -> Table:
-    """A row for each file, which is an image or a sound, as `noun` says."""
-    columns = [Column(noun, noun)]
-    for rank in range(1, top + 1):
-        suffix = "" if top == 1 else f"_{rank}"
-        columns += [Column(f"label{suffix}", "label"), Column(f"probability{suffix}", "probability", digits=3)]
-    rows: list[dict[str, Cell]] = []
-    for file, prediction in predictions:
-        cells = [cell for label_and_probability in prediction.top(top) for cell in label_and_probability]
-        rows.append(dict(zip((column.key for column in columns), (str(file), *cells), strict=True)))
-    return _with_novelty(Table(pluralize(len(predictions), noun), columns, rows), predictions, novelty, noun)
-
-
-def _excerpts_table(predictions: "list[tuple[Path, Prediction]]", top: int, novelty: "NoveltyDetector | None") -> Table:
-    """A row for each excerpt of each sound."""
-    excerpts = [(file, one) for file, prediction in predictions for one in prediction.excerpts]
-    table = _table([(file, one.prediction) for file, one in excerpts], top, novelty, "sound")
-    rows = [
-        dict(row) | {"start_s": one.start, "end_s": one.end} for row, (_, one) in zip(table.rows, excerpts, strict=True)
-    ]
-    first, *others = table.columns
-    times = [Column("start_s", "start", "s", digits=2), Column("end_s", "end", "s", digits=2)]
-    return Table(pluralize(len(rows), "excerpt"), [first, *times, *others], rows)
-
-
-def _labels_table(predictions: "list[tuple[Path, Prediction]]", novelty: "NoveltyDetector | None") -> Table:
-    """The predicted labels of each image and their probabilities, separated by "|" as in a table of labels."""
-    columns = [Column("image", "image"), Column("labels", "labels"), Column("probabilities", "probabilities")]
-    rows: list[dict[str, Cell]] = []
-    for file, prediction in predictions:
-        probability_of = dict(zip(prediction.classes, prediction.probabilities.tolist(), strict=True))
-        probabilities = "|".join(f"{probability_of[label]:.3f}" for label in prediction.labels)
-        rows.append({"image": str(file), "labels": "|".join(prediction.labels), "probabilities": probabilities})
-    return _with_novelty(Table(pluralize(len(predictions), "image"), columns, rows), predictions, novelty, "image")
-
-
-def _with_novelty(
-    table: Table, predictions: "list[tuple[Path, Prediction]]", novelty: "NoveltyDetector | None", noun: str
-) -> Table:
-    if novelty is None:
-        return table
-    flags = [bool(prediction.unlike_training) for _, prediction in predictions]
-    flagged_rows = [
-        dict(row) | {f"unlike_training_{noun}s": "yes" if flag else "no"}
-        for row, flag in zip(table.rows, flags, strict=True)
-    ]
-    note = _novelty_note(sum(flags), novelty, noun)
-    column = Column(f"unlike_training_{noun}s", f"unlike the training {noun}s", note=note)
-    return Table(table.title, [*table.columns, column], flagged_rows)
-
-
-def _novelty_note(flagged: int, novelty: "NoveltyDetector", noun: str) -> str:
-    from mixlab.evaluation.novelty import FALSE_ALARM_RATE
-
-    low, high = novelty.false_alarm_interval
-    article = "an" if noun == "image" else "a"
-    return (
-        f"{pluralize(flagged, noun)}. Do not trust the label of such {article} {noun}. The rate of false alarms is at "
-        f"most {100 * FALSE_ALARM_RATE:g} % of {noun}s like the {novelty.validation_images:,} validation {noun}s on "
-        f"average ({100 * low:.1f} to {100 * high:.1f} % for one training). {article.capitalize()} {noun} that is not "
-        "flagged may still be of an unknown class."
-    )

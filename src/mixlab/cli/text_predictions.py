@@ -4,9 +4,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mixlab.cli.prediction_tables import label_columns, label_row
 from mixlab.errors import UserError
 from mixlab.report.progress import Log
-from mixlab.report.table import Cell, Column, Table
+from mixlab.report.table import Column, Table
 from mixlab.report.text import pluralize
 
 if TYPE_CHECKING:
@@ -53,12 +54,6 @@ def _texts(argument: str) -> list[str]:
 
 
 def _table(texts: list[str], predictions: "list[Prediction]", top: int) -> Table:
-    columns = [Column("text", "text")]
-    for rank in range(1, top + 1):
-        suffix = "" if top == 1 else f"_{rank}"
-        columns += [Column(f"label{suffix}", "label"), Column(f"probability{suffix}", "probability", digits=3)]
-    rows: list[dict[str, Cell]] = []
-    for text, prediction in zip(texts, predictions, strict=True):
-        cells = [cell for label_and_probability in prediction.top(top) for cell in label_and_probability]
-        rows.append(dict(zip((column.key for column in columns), (text, *cells), strict=True)))
+    columns = label_columns([Column("text", "text")], top)
+    rows = [label_row(columns, [text], prediction) for text, prediction in zip(texts, predictions, strict=True)]
     return Table(pluralize(len(predictions), "text"), columns, rows)

@@ -83,10 +83,9 @@ def tests_sentences(findings: Sequence[Finding]) -> list[str]:
             f"({_n(equal)}): within the margin, this is the test of equivalence at half the level."
         )
     if findings:
-        sentences.append(
-            f"P-values were adjusted by Holm's method for all {pluralize(len(findings), 'claim')}; the level is "
-            f"{ALPHA:g}."
-        )
+        several = len(findings) > 1
+        adjusted = f"P-values were adjusted by Holm's method for all {len(findings)} claims; the" if several else "The"
+        sentences.append(f"{adjusted} level is {ALPHA:g}.")
     return sentences
 
 
@@ -104,7 +103,7 @@ def tests_references(findings: Sequence[Finding]) -> list[str]:
     """The keys of the entries for intervals of Student's t and for the tests of `tests_sentences`."""
     expected = {finding.claim.expected for finding in findings}
     equality = ["schuirmann"] if "equal" in expected else []
-    return ["student", *equality, *(["holm"] if findings else [])]
+    return ["student", *equality, *(["holm"] if len(findings) > 1 else [])]
 
 
 def model_references(model: Architecture) -> list[str]:
