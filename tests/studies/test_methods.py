@@ -42,7 +42,7 @@ def test_a_single_claim_needs_no_adjustment():
 
 def test_bibtex_has_what_was_used_once():
     equal = claim("as good", "plain", "equal", margin=1.0)
-    text = arms_result(SCORES, equal, references=("mixer", "cifar10", "mixer")).bibtex
+    text = arms_result(SCORES, claim("better", "plain"), equal, references=("mixer", "cifar10", "mixer")).bibtex
     assert entry_keys(text) == ["mixlab", "pytorch", "mixer", "cifar10", "student", "schuirmann", "holm"]
     assert text.count("{") == text.count("}")
 
@@ -82,6 +82,6 @@ def test_a_folder_has_no_reference():
 
 def test_page_and_json_have_methods_and_bibtex(tmp_path):
     result = replace(arms_result(SCORES, claim("better", "plain")), protocol="Each arm was trained.")
-    assert "Each arm was trained." in result.details().html() and "@article{holm," in result.details().html()
+    assert "Each arm was trained." in result.details().html() and "@article{student," in result.details().html()
     assert written(result, tmp_path)["methods"] == result.methods
     assert ENVIRONMENT["device"] in result.methods
