@@ -8,6 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from mixlab.errors import UserError
+from mixlab.speed.kernels.library import KernelsUnavailableError, kernels
+from mixlab.speed.plan import ComputeMode, Plan, prepare_for_training
+from mixlab.speed.training_rewrites import TrainingRewrites, cpu_rewrites
 from mixlab.training.optimizer import build_optimizers, layers
 from mixlab.training.recipes.schema import Optimizer
 from mixlab.zoo.architecture import Model, create_model
@@ -215,3 +218,53 @@ def test_muon_without_a_hidden_matrix_is_refused():
         UserError, match=r'^optimizer\.name="muon" needs weight matrices .* set optimizer\.name="adamw"\.$'
     ):
         build_optimizers(settings(name="muon"), tiny("convmixer_nano"))
+
+
+# Fused steps
+
+
+def order_in_memory(tensor: Tensor) -> list[int]:
+    """The strides of the axes that have one."""
+    return [stride for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1]
+
+
+@pytest.mark.parametrize("name", ["mixer_nano", "convmixer_nano", "davit_nano", "vit_nano", "resnet_nano"])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("with_kernels", [False, True], ids=["stock modules", "rewrites"])
+def test_gradients_have_the_layout_of_their_parameters(name, layout, with_kernels):
+    """PyTorch's fused kernels on a CPU read both in the order of memory, without a check of their strides."""
+    model, device = tiny(name).train(), torch.device("cpu")
+    rewrites = TrainingRewrites()
+    if with_kernels:
+        try:
+            build = kernels().build
+        except KernelsUnavailableError as error:
+            pytest.skip(f"needs native kernels: {error}")
+        rewrites = cpu_rewrites(tiny(name).to("meta"), (3, 32, 32), "bf16", build)
+    plan = Plan("cpu", ComputeMode("bf16", layout), 4, rewrites=rewrites)
+    model = prepare_for_training(model, device, plan, 4)
+    images = torch.randn(4, 3, 32, 32).contiguous(memory_format=plan.mode.memory_format)
+    with plan.forward_context(device):
+        loss = model(images).float().square().mean()
+    loss.backward()
+    for parameter in model.parameters():
+        assert parameter.grad is not None
+        assert order_in_memory(parameter.grad) == order_in_memory(parameter)
+
+
+@pytest.mark.parametrize("given", [{}, {"name": "sgd", "momentum": 0.9}], ids=["adamw", "sgd"])
+def test_fused_steps_are_those_of_the_formula(given):
+    models = [tiny("convmixer_nano").to(memory_format=torch.channels_last) for _ in range(2)]  # pyright: ignore[reportCallIssue]
+    models[1].load_state_dict(models[0].state_dict())
+    optimizers = [build_optimizers(settings(learning_rate=0.01, **given), model)[0] for model in models]
+    assert all(optimizer.defaults["fused"] for optimizer in optimizers)
+    for group in optimizers[1].param_groups:
+        group["fused"] = False
+    for step in range(5):
+        for model, optimizer in zip(models, optimizers, strict=True):
+            torch.manual_seed(step)
+            model(torch.randn(4, 3, 32, 32)).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)

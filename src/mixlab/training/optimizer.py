@@ -1,7 +1,7 @@
 """The optimisers of a recipe: AdamW, SGD or Muon, with layer-wise learning rates and weight decay."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,7 +28,8 @@ def build_optimizers(settings: Optimizer, model: nn.Module) -> list[torch.optim.
     rate, momentum = settings.learning_rate, settings.momentum
     match settings.name:
         case "sgd":
-            return [torch.optim.SGD(_groups(trained, lr_scales, settings), lr=rate, momentum=momentum)]
+            groups = _groups(trained, lr_scales, settings)
+            return [torch.optim.SGD(groups, lr=rate, momentum=momentum, fused=_has_values(trained))]
         case "adamw":
             return [_adamw(trained, lr_scales, settings)]
         case "muon":
@@ -87,9 +88,15 @@ def _hidden_matrices(trained: Iterable[Named], model: nn.Module) -> list[Named]:
     return hidden
 
 
-def _adamw(named: Iterable[Named], lr_scales: Mapping[str, float], settings: Optimizer) -> torch.optim.AdamW:
-    groups = _groups(named, lr_scales, settings)
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, eps=settings.epsilon)
+def _adamw(named: Sequence[Named], lr_scales: Mapping[str, float], settings: Optimizer) -> torch.optim.AdamW:
+    groups, rate = _groups(named, lr_scales, settings), settings.learning_rate
+    fused = _has_values(named)
+    return torch.optim.AdamW(groups, lr=rate, betas=settings.betas, eps=settings.epsilon, fused=fused)
+
+
+def _has_values(named: Sequence[Named]) -> bool:
+    """Whether the parameters are not those of a model on the meta device, for which there are no fused kernels."""
+    return all(not parameter.is_meta for _, parameter in named)
 
 
 def _groups(named: Iterable[Named], lr_scales: Mapping[str, float], settings: Optimizer) -> list[dict[str, Any]]:

@@ -196,9 +196,9 @@ def _summed(values: list[Tensor], accelerator: Accelerator) -> Tensor:
 
 
 def _like(parameter: Tensor, value: Tensor) -> Tensor:
-    """`value` with the device, sharding and layout of `parameter`. A scalar, such as AdamW's step, stays unchanged."""
+    """`value` with the device, sharding and layout of `parameter`. A scalar, such as AdamW's step, has its device only."""
     if value.shape != parameter.shape:
-        return value
+        return value.to(parameter.device)
     result = torch.empty_like(parameter)
     scatter(result, value)
     return result

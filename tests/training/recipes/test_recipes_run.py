@@ -101,7 +101,7 @@ def test_the_cifar10_recipe_of_convmixer_equals_the_loop_of_its_authors(colours,
 
     torch.manual_seed(recipe.seed)
     model = job.build()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05, weight_decay=0.005)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05, weight_decay=0.005, fused=True)
     batches = job.training_batches(quiet=True)
     for epoch in range(25):
         for step, batch in enumerate(batches.epoch(epoch)):
