@@ -196,7 +196,7 @@ def _summed(values: list[Tensor], accelerator: Accelerator) -> Tensor:
 
 
 def _like(parameter: Tensor, value: Tensor) -> Tensor:
-    """`value` with the device, sharding and layout of `parameter`. A scalar, such as AdamW's step, has its device only."""
+    """`value` with the device, sharding and layout of `parameter`; a scalar, such as the step, has only its device."""
     if value.shape != parameter.shape:
         return value.to(parameter.device)
     result = torch.empty_like(parameter)
