@@ -100,9 +100,9 @@ def _flag_key(source: str) -> str:
 
 
 def _flag(prediction: "Prediction", source: str) -> Row:
-    return (
-        {} if prediction.unlike_training is None else {_flag_key(source): "yes" if prediction.unlike_training else "no"}
-    )
+    if prediction.unlike_training is None:
+        return {}
+    return {_flag_key(source): "yes" if prediction.unlike_training else "no"}
 
 
 def _novelty_note(flagged: int, novelty: "NoveltyDetector", noun: str) -> str:

@@ -292,3 +292,15 @@ def test_an_unreadable_image_is_an_error(make_job, shades, tmp_path):
     broken = replace(train, images=[tmp_path / "cut.jpg", *train.images[1:]])
     with pytest.raises(UnreadableImage, match=r"cut\.jpg can't be read"):
         select_plan(make_job(dataset=replace(shades, splits=shades.splits | {"train": broken})), no_message)
+
+
+def test_unreadable_first_images_are_left_out_if_the_recipe_allows_it(make_job, shades, tmp_path):
+    (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff")
+    train = shades.splits["train"]
+    broken = replace(train, images=[tmp_path / "cut.jpg"] * 10 + train.images[10:])
+    dataset = replace(shades, splits=shades.splits | {"train": broken})
+    job = make_job("max_unreadable=10", dataset=dataset)
+    assert len(autotune.first_batch(job).labels) == job.batch == 8
+    assert len(autotune.first_batch(job, processes=2).labels) == 4
+    plan, _ = select_plan(job, no_message)
+    assert plan.micro_batch == 8
