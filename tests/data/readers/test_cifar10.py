@@ -38,7 +38,12 @@ def binary(tmp_path, images) -> Path:
     planes = images.transpose(0, 3, 1, 2).reshape(220, 3072)
     names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
     for name, start, stop in zip(names, range(0, 201, 40), [40, 80, 120, 160, 200, 220], strict=True):
-        batch = {b"data": planes[start:stop], b"labels": [index % 10 for index in range(start, stop)]}
+        indices = range(start, stop)
+        batch = {
+            b"data": planes[start:stop],
+            b"labels": [index % 10 for index in indices],
+            b"filenames": [f"{index:04d}.png".encode() for index in indices],
+        }
         (folder / name).write_bytes(pickle.dumps(batch))
     return folder
 
@@ -67,9 +72,19 @@ def test_the_binary_files_are_read(binary, images):
     data = open_dataset(f"cifar10:{binary.parent}")
     assert data.classes == CLASSES
     test = data.splits["test"]
-    assert (np.stack([test.image(index) for index in range(20)]) == images[200:]).all()
-    assert test.labels.tolist() == [*range(10), *range(10)]
-    assert test.names[3] == "test/test_batch/0003"
+    sorted_by_class = [200 + label + step for label in range(10) for step in (0, 10)]
+    assert (np.stack([test.image(index) for index in range(20)]) == images[sorted_by_class]).all()
+    assert test.labels.tolist() == sorted([*range(10), *range(10)])
+    assert test.names[3] == "test/automobile/0211.png"
+
+
+def test_the_order_within_the_binary_files_makes_no_difference(binary):
+    ordered = open_dataset(f"cifar10:{binary.parent}")
+    files = sorted(binary.iterdir())
+    batches = [pickle.loads(file.read_bytes()) for file in files]
+    for file, batch in zip(files, [*batches[1:5], batches[0], batches[5]], strict=True):
+        file.write_bytes(pickle.dumps({key: values[::-1] for key, values in batch.items()}))
+    assert open_dataset(f"cifar10:{binary.parent}").fingerprint == ordered.fingerprint
 
 
 def test_validation_is_a_tenth_of_each_class_of_train(binary):

@@ -1,8 +1,9 @@
 """CIFAR-10: 50,000 training and 10,000 test images of 32x32 pixels (Krizhevsky 2009). Validation is held out of train.
 
 Three formats are supported: the original binary files (`cifar-10-batches-py`, as torchvision unpacks them), and JPEG
-copies in an archive (`cifar10-jpeg.tar.xz`) or in folders (`train/CLASS/*.jpg`, `test/CLASS/*.jpg`). JPEG is lossy:
-accuracies may differ by a few tenths from those on the original pixels. Decoded images are stored in the user's cache.
+copies in an archive (`cifar10-jpeg.tar.xz`) or in folders (`train/CLASS/*.jpg`, `test/CLASS/*.jpg`). JPEG is lossy, and
+decoded images are stored in the user's cache. Images are named `SPLIT/CLASS/FILE` with the original names of the files,
+and sorted by these names, so that the splits do not depend on the order within the binary files.
 """
 
 import hashlib
@@ -30,7 +31,7 @@ _COUNTS = {"train": 50_000, "test": 10_000}
 _BINARY = "cifar-10-batches-py"
 _BINARY_FILES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
 _ARCHIVE = "cifar10-jpeg.tar.xz"
-_LOSSY = "These are JPEG copies of CIFAR-10: accuracies may differ by a few tenths from those on the original pixels."
+_LOSSY = "These are JPEG copies of CIFAR-10, on which accuracies are lower than on the original pixels."
 
 
 def open_cifar10(path: Path | None, *, quiet: bool) -> Dataset:
@@ -56,7 +57,7 @@ def open_cifar10(path: Path | None, *, quiet: bool) -> Dataset:
 
 
 _Contents = tuple[list[str], UInt8[np.ndarray, "image 32 32 3"], Int64[np.ndarray, " image"]]
-"""Names that begin with the split ("train/..."), pixels, labels."""
+"""Names in ascending order, which begin with the split ("train/..."), pixels, labels."""
 
 
 def _dataset(name: str, source: Path, contents: _Contents, notes: tuple[str, ...]) -> Dataset:
@@ -91,7 +92,8 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _read_binary(folder: Path) -> _Contents:
-    names, images, labels = [], [], []
+    names: list[str] = []
+    images, labels = [], []
     for split, files in _BINARY_FILES.items():
         for path in (folder / file for file in files):
             try:
@@ -99,12 +101,14 @@ def _read_binary(folder: Path) -> _Contents:
                     batch = _ArraysOnly(content, encoding="bytes").load()
                 images.append(batch[b"data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
                 labels.append(np.array(batch[b"labels"], dtype=np.int64))
+                files_and_labels = zip(batch[b"filenames"], batch[b"labels"], strict=True)
+                names += [f"{split}/{CLASSES[label]}/{file.decode()}" for file, label in files_and_labels]
             except Exception as error:  # a damaged pickle can raise any exception
                 raise UserError(
                     f"{path} is not a CIFAR-10 batch ({error}): unpack cifar-10-python.tar.gz again."
                 ) from error
-            names += [f"{split}/{path.name}/{position:04d}" for position in range(len(labels[-1]))]
-    return names, np.concatenate(images), np.concatenate(labels)
+    order = np.argsort(names)
+    return [names[index] for index in order], np.concatenate(images)[order], np.concatenate(labels)[order]
 
 
 def _read_jpeg(source: Path, *, quiet: bool) -> _Contents:
