@@ -86,12 +86,21 @@ class ImageReader:
         """Whether all images are in memory and not augmented one at a time."""
         return self._cached is not None and not self._augmentation.changes_each_image
 
+    @property
+    def _is_plain(self) -> bool:
+        """Whether images are only decoded and resized."""
+        return self._augmentation.crop is None and not self._augmentation.changes_each_image
+
     def read(self, epoch: int, indices: Int64[np.ndarray, " image"], threads: ThreadPoolExecutor) -> ReadResult:
-        """Read the images at `indices`. Decoders release Python's lock, so each thread reads a share of them."""
+        """Read the images at `indices`.
+
+        Decoders release Python's lock, so each thread reads a share of them. Augmented images have one thread, because
+        the operations of PyTorch would start other threads in each of them.
+        """
         if self._cached is not None and self.needs_no_work:
             return ReadResult(self._cached.index_select(0, torch.from_numpy(indices)).numpy(), indices, {})
         images = np.empty((len(indices), *self.image_shape), dtype=self.dtype)
-        shares = np.array_split(np.arange(len(indices)), min(usable_cores(), len(indices)))
+        shares = np.array_split(np.arange(len(indices)), min(usable_cores(), len(indices)) if self._is_plain else 1)
         places = [slice(share[0], share[-1] + 1) for share in shares]
         results = list(threads.map(lambda place: self.read_into(images[place], epoch, indices[place]), places))
         read = np.concatenate([of_share for of_share, _ in results])
@@ -109,12 +118,11 @@ class ImageReader:
         Errors are returned, because torch wraps an exception that is raised in a worker in its traceback.
         """
         uniforms = image_uniforms(self._seed, epoch, indices, UNIFORMS)
-        target = torch.from_numpy(images)
         read: list[int] = []
         failed: dict[int, UnreadableImage] = {}
         for index, image_numbers in zip(indices.tolist(), uniforms, strict=True):
             try:
-                target[len(read)] = self._prepare(index, image_numbers)
+                images[len(read)] = self._prepare(index, image_numbers).numpy()
                 read.append(index)
             except UnreadableImage as error:
                 failed[index] = error

@@ -178,13 +178,20 @@ class Predictor:
         if self.reads_sounds:
             yield from map(self._predict_or_error, images)
             return
-        with ThreadPoolExecutor(usable_cores()) as threads:  # decoders release Python's lock
+        with ThreadPoolExecutor(usable_cores()) as threads:
             for start in range(0, len(images), BATCH):
-                inputs = list(threads.map(self._read_or_error, images[start : start + BATCH]))
+                inputs = self._read_all(images[start : start + BATCH], threads)
                 readable = [image for image in inputs if isinstance(image, Tensor)]
                 predictions = iter(self.predict_batch(readable, _remaining(len(images), start)))
                 for image in inputs:
                     yield next(predictions) if isinstance(image, Tensor) else image
+
+    def _read_all(
+        self, images: Sequence[ImageInput], threads: ThreadPoolExecutor
+    ) -> list[UInt8[Tensor, "3 row column"] | UnreadableImage]:
+        """Decoders release Python's lock. Images of Pillow and open files have one thread: they may share a file."""
+        are_separate = all(isinstance(image, str | Path | bytes) for image in images)
+        return list((threads.map if are_separate else map)(self._read_or_error, images))
 
     def _read_or_error(self, image: ImageInput) -> UInt8[Tensor, "3 row column"] | UnreadableImage:
         try:

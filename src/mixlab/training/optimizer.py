@@ -28,8 +28,7 @@ def build_optimizers(settings: Optimizer, model: nn.Module) -> list[torch.optim.
     rate, momentum = settings.learning_rate, settings.momentum
     match settings.name:
         case "sgd":
-            groups = _groups(trained, lr_scales, settings)
-            return [torch.optim.SGD(groups, lr=rate, momentum=momentum, fused=_has_values(trained))]
+            return [torch.optim.SGD(_groups(trained, lr_scales, settings), lr=rate, momentum=momentum)]
         case "adamw":
             return [_adamw(trained, lr_scales, settings)]
         case "muon":
@@ -90,13 +89,18 @@ def _hidden_matrices(trained: Iterable[Named], model: nn.Module) -> list[Named]:
 
 def _adamw(named: Sequence[Named], lr_scales: Mapping[str, float], settings: Optimizer) -> torch.optim.AdamW:
     groups, rate = _groups(named, lr_scales, settings), settings.learning_rate
-    fused = _has_values(named)
+    fused = all(_has_fused_steps(parameter) for _, parameter in named)
     return torch.optim.AdamW(groups, lr=rate, betas=settings.betas, eps=settings.epsilon, fused=fused)
 
 
-def _has_values(named: Sequence[Named]) -> bool:
-    """Whether the parameters are not those of a model on the meta device, for which there are no fused kernels."""
-    return all(not parameter.is_meta for _, parameter in named)
+def _has_fused_steps(parameter: nn.Parameter) -> bool:
+    """Whether PyTorch's fused AdamW updates such a parameter.
+
+    On a CPU it reads parameter, gradient and state in the order of memory, and checks nothing. A gradient has the
+    layout of its parameter unless that has gaps in memory, such as a slice of a tensor in a user's model.
+    """
+    is_dense = parameter.stride() == torch.empty_like(parameter).stride()
+    return parameter.is_floating_point() and is_dense and not parameter.is_meta
 
 
 def _groups(named: Iterable[Named], lr_scales: Mapping[str, float], settings: Optimizer) -> list[dict[str, Any]]:

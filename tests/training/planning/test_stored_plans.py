@@ -1,4 +1,4 @@
-"""Plans of this machine are decided once, and again only if they can't be used any more."""
+"""Plans of this machine are decided once, and others are used only while they can't be."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -78,24 +78,41 @@ def test_other_conditions_have_their_own_plan(make_job: Callable[..., Job], monk
     assert (decisions.number, decisions.messages) == (2, [])
 
 
-def test_a_plan_without_its_memory_is_replaced(make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("freed_memory", "needed"), [("released", 200), ("retained", 400)])
+def test_while_its_memory_is_missing_another_plan_is_used(
+    make_job: Callable[..., Job], store: Path, monkeypatch: pytest.MonkeyPatch, freed_memory, needed
+):
     monkeypatch.setattr(memory, "estimate_memory", lambda job, plan, network: {"parameters": 100})
-    monkeypatch.setattr(memory, "available_bytes", lambda: 201)
-    decisions = Decisions(replace(STOCK, concurrent=2))
+    monkeypatch.setattr(memory, "available_bytes", lambda: needed + 1)
+    first = replace(STOCK, concurrent=2, freed_memory=freed_memory)
+    decisions = Decisions(first)
     decisions(make_job())
-    decisions(make_job())
-    assert decisions.number == 1
-    monkeypatch.setattr(memory, "available_bytes", lambda: 200)
     decisions.plan = STOCK
-    assert decisions(make_job()) == decisions(make_job()) == [(STOCK, 0.1)]
+    assert decisions(make_job()) == [(first, 0.1)]
+    monkeypatch.setattr(memory, "available_bytes", lambda: needed)
+    assert decisions(make_job()) == [(STOCK, 0.1)]
     assert decisions.number == 2
+    (file,) = (store / ".plans").rglob("*.json")
     assert decisions.messages[1] == (
-        "The compute mode of an earlier command needs kernels or memory that are not available now."
+        f"The compute mode in {file} needs kernels or memory that are not available now: another one is used."
     )
+    monkeypatch.setattr(memory, "available_bytes", lambda: needed + 1)
+    assert decisions(make_job()) == [(first, 0.1)]
+
+
+def test_finished_trainings_need_no_memory(make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch):
+    decisions = Decisions(STOCK)
+    decisions(make_job())
+    monkeypatch.setattr(memory, "available_bytes", lambda: 0)
+    monkeypatch.setattr("mixlab.training.planning.stored_plans.finished_run", lambda folder: folder)
+    assert decisions(make_job()) == [(STOCK, 0.1)]
+    assert decisions.number == 1
 
 
 @pytest.mark.parametrize("build", [None, "another compiler"])
-def test_a_plan_without_its_kernels_is_replaced(make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, build):
+def test_while_its_kernels_are_missing_another_plan_is_used(
+    make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, build
+):
     class Kernels:
         @property
         def build(self) -> str:
@@ -110,5 +127,7 @@ def test_a_plan_without_its_kernels_is_replaced(make_job: Callable[..., Job], mo
     decisions(make_job())
     assert decisions.number == 1
     here, decisions.plan = build, STOCK
-    assert decisions(make_job()) == decisions(make_job()) == [(STOCK, 0.1)]
+    assert decisions(make_job()) == [(STOCK, 0.1)]
+    here = "g++"
+    assert decisions(make_job()) != [(STOCK, 0.1)]
     assert decisions.number == 2

@@ -42,13 +42,10 @@ from mixlab.training.batch_norm import require_enough_images
 from mixlab.training.job import Job
 from mixlab.training.objective import make_objective
 from mixlab.training.planning.compilation import may_compile, time_compilation
-from mixlab.training.planning.memory import fits, is_out_of_memory
+from mixlab.training.planning.memory import fits, has_memory, is_out_of_memory
 from mixlab.training.planning.timed_rewrites import has_time_for_kernels, kernel_build, rewrites_to_time
 from mixlab.training.planning.timed_steps import TimedSteps
 from mixlab.training.planning.timings import Compilation, Timings
-
-_MOST_MEMORY: Mapping[FreedMemory, float] = {"released": 1, "retained": 2}
-"""The most memory that was measured for a training, as a multiple of the estimate. Retained memory is fragmented."""
 
 _SHARE, _MOST_SECONDS, _SHARE_OF_LONG = 0.2, 30.0, 0.02
 """Timing takes at most the first share of the training's time, and at most so many seconds or the second share,
@@ -250,8 +247,7 @@ def _has_kernels(timings: Timings, job: Job) -> bool:
 
 def _has_memory(timings: Timings, job: Job, processes: int) -> bool:
     """Whether the memory of the timed steps is available now."""
-    plan = timings.plan(job, next(iter(timings.seconds)), processes)
-    return fits(job, plan, _MOST_MEMORY[timings.freed_memory])
+    return has_memory(job, timings.plan(job, next(iter(timings.seconds)), processes))
 
 
 def _limit(job: Job, stock_seconds: float) -> float:
@@ -294,9 +290,12 @@ def _freed_memory(job: Job, plan: Plan) -> FreedMemory:
 
 
 def first_batch(job: Job, processes: int = 1) -> Batch:
-    """The share of one process in a batch of the first training images that can be read."""
+    """The share of one process in a batch of the first training images.
+
+    Few others are read: as many as may be unreadable, but at most another batch.
+    """
     train = job.dataset.splits["train"]
-    images = min(job.batch + job.recipe.max_unreadable, len(train))
+    images = min(job.batch + min(job.recipe.max_unreadable, job.batch), len(train))
     return next(job.augmented_batches(train.subset(np.arange(images)), quiet=True).epoch(0, share=(0, processes)))
 
 

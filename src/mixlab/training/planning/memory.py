@@ -1,6 +1,6 @@
 """The memory of a training step, estimated from tensor shapes, and whether it is available."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from math import ceil, prod
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mixlab.measure.activations import activation_bytes
 from mixlab.measure.memory import available_bytes
-from mixlab.speed.plan import Plan
+from mixlab.speed.plan import FreedMemory, Plan
 from mixlab.training.activation_checkpointing import blocks_of
 from mixlab.training.job import Job
 from mixlab.training.optimizer import build_optimizers
@@ -28,6 +28,9 @@ _MARGIN = 3
 """The multiple of the estimated memory that must be available to retain freed memory, or to run several trainings at
 the same time. Retained memory is fragmented: up to twice the estimate was measured."""
 
+_MOST_MEMORY: Mapping[FreedMemory, float] = {"released": 1, "retained": 2}
+"""The most memory that was measured for a training, as a multiple of the estimate. Retained memory is fragmented."""
+
 
 def fits(job: Job, plan: Plan, margin: float = _MARGIN) -> bool:
     """Whether `margin` times the estimated memory of all processes and all trainings at the same time is available.
@@ -41,6 +44,11 @@ def fits(job: Job, plan: Plan, margin: float = _MARGIN) -> bool:
         available = available_bytes()
         number = plan.concurrent * plan.processes
     return number * margin * sum(estimate_memory(job, plan, job.architecture.on_meta()).values()) < available
+
+
+def has_memory(job: Job, plan: Plan) -> bool:
+    """Whether the memory of a training under this plan is available, as much as was measured at most."""
+    return fits(job, plan, _MOST_MEMORY[plan.freed_memory])
 
 
 def is_out_of_memory(error: Exception) -> bool:

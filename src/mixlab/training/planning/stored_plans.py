@@ -19,17 +19,18 @@ from mixlab.files import WriteError, create_file, translate_read_errors, transla
 from mixlab.measure.machine import device_name
 from mixlab.report.progress import Log
 from mixlab.runs.sources import sources_digest
-from mixlab.runs.store import store_folder, store_key
+from mixlab.runs.store import finished_run, store_folder, store_key
 from mixlab.speed.plan import Plan
 from mixlab.training.job import Job
 from mixlab.training.planning.concurrency import Planned
-from mixlab.training.planning.memory import fits
+from mixlab.training.planning.memory import has_memory
 
 
 def local_plans(way: str, jobs: Sequence[Job], decide: Callable[[], Planned], log: Log) -> Planned:
     """`stored_plans` for processes of this machine, in the store of the trainings.
 
-    They are decided again if their kernels or their memory are not available now, or if the store can't be written.
+    While their kernels or their memory are not available, other plans are used and not stored, unless all trainings are
+    finished already. So are plans in a store that can't be written.
 
     way  the name of the way in which `decide` selects the plans
     log  called with the name of the file if the plans are stored ones
@@ -39,13 +40,12 @@ def local_plans(way: str, jobs: Sequence[Job], decide: Callable[[], Planned], lo
     file = _file(store_folder() / ".plans" / f"{way}-{store_key(machine)}", keys)
     if file.is_file():
         planned = _read(file, keys)
-        distinct = {key: (job, plan) for key, job, (plan, _) in zip(keys, jobs, planned, strict=True)}
-        if all(_can_run(job, plan) for job, plan in distinct.values()):
+        if _are_finished(jobs, planned) or _can_run(jobs, planned, keys):
             decided = datetime.fromtimestamp(file.stat().st_mtime)
             log(f"The compute mode is that of {decided:%Y-%m-%d %H:%M}; to measure again, delete {file}.")
             return planned
-        log("The compute mode of an earlier command needs kernels or memory that are not available now.")
-        file.unlink(missing_ok=True)
+        log(f"The compute mode in {file} needs kernels or memory that are not available now: another one is used.")
+        return decide()
     planned = decide()
     with suppress(WriteError):
         _write(file, keys, planned)
@@ -53,11 +53,18 @@ def local_plans(way: str, jobs: Sequence[Job], decide: Callable[[], Planned], lo
     return planned
 
 
-def _can_run(job: Job, plan: Plan) -> bool:
+def _are_finished(jobs: Sequence[Job], planned: Planned) -> bool:
+    return all(finished_run(job.folder(plan)) is not None for job, (plan, _) in zip(jobs, planned, strict=True))
+
+
+def _can_run(jobs: Sequence[Job], planned: Planned, keys: Sequence[str]) -> bool:
+    """Whether the kernels and the memory of all plans are available. Jobs with the same key have the same memory."""
+    distinct = {key: (job, plan) for key, job, (plan, _) in zip(keys, jobs, planned, strict=True)}.values()
     try:
-        return plan.rewrites.build_here() == plan.rewrites.kernel_build and fits(job, plan, margin=1)
+        have_kernels = all(plan.rewrites.build_here() == plan.rewrites.kernel_build for _, plan in distinct)
     except UserError:
         return False
+    return have_kernels and all(has_memory(job, plan) for job, plan in distinct)
 
 
 def stored_plans(folder: Path, jobs: Sequence[Job], decide: Callable[[], Planned]) -> Planned:
