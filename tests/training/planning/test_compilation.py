@@ -220,7 +220,7 @@ class TestSelection:
         monkeypatch.setattr(autotune, "time_job", lambda job, log, processes=1: eager)
         monkeypatch.setattr(autotune, "_time_compilation", time_compiled)
         monkeypatch.setattr(autotune, "device_name", lambda device: "a GPU")
-        monkeypatch.setattr(autotune, "fits", lambda *given: True)
+        monkeypatch.setattr(autotune, "has_memory", lambda *given: True)
         return plans
 
     def test_a_long_training_is_compiled_and_other_seeds_have_the_same_plan(self, on_cuda, tried):
