@@ -200,6 +200,7 @@ def _run(module: Any, data: str | None, settings: Any, chosen: Mapping[str, Any]
 
 def _run_trainings(module: Any, data: str | None, settings: Any, chosen: Mapping[str, Any]) -> _Ran | None:
     """None for --dry-run, which prints the costs, and for --pilot, which prints the repetitions."""
+    from mixlab.runs.store import create_store
     from mixlab.studies.arms import plan_arms
     from mixlab.studies.pilot import on_left_out_images, pilot_arms, repetitions_table
     from mixlab.studies.tuned import read_tuned
@@ -214,6 +215,8 @@ def _run_trainings(module: Any, data: str | None, settings: Any, chosen: Mapping
         arms = tuned.applied(arms)
     if chosen["pilot"]:
         arms = pilot_arms(arms, unseen.dataset)
+    if not chosen["dry_run"]:
+        create_store()
     planned = plan_arms(arms, unseen.dataset, log, speed=chosen["speed"])
     if chosen["dry_run"]:
         show([planned.costs()], chosen["format"])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mixlab.files import WriteError
 from mixlab.speed import training_rewrites
 from mixlab.speed.kernels.library import KernelsUnavailableError
 from mixlab.speed.plan import ComputeMode, Plan
@@ -19,7 +20,13 @@ from mixlab.training.planning.stored_plans import local_plans
 STOCK = Plan("cpu", ComputeMode(), 8)
 
 
-pytestmark = pytest.mark.usefixtures("store")
+@pytest.fixture(autouse=True)
+def existing_store(store: Path) -> None:
+    store.mkdir()
+
+
+def fail(file: Path, *given: object) -> None:
+    raise WriteError(file, "the disk is full")
 
 
 class Decisions:
@@ -58,8 +65,16 @@ def test_deleting_the_file_decides_again(make_job: Callable[..., Job], store: Pa
     assert decisions.number == 2
 
 
-def test_a_store_that_can_not_be_written_is_no_error(make_job: Callable[..., Job], store: Path):
-    store.touch()
+@pytest.mark.parametrize("store_is", ["missing", "a file", "full"])
+def test_without_a_store_that_can_be_written_plans_are_not_stored(
+    make_job: Callable[..., Job], store: Path, monkeypatch: pytest.MonkeyPatch, store_is
+):
+    if store_is == "full":
+        monkeypatch.setattr("mixlab.training.planning.stored_plans._write", fail)
+    else:
+        store.rmdir()
+    if store_is == "a file":
+        store.touch()
     decisions = Decisions(STOCK)
     assert decisions(make_job()) == decisions(make_job()) == [(STOCK, 0.1)]
     assert (decisions.number, decisions.messages) == (2, [])

@@ -30,7 +30,7 @@ def local_plans(way: str, jobs: Sequence[Job], decide: Callable[[], Planned], lo
     """`stored_plans` for processes of this machine, in the store of the trainings.
 
     While their kernels or their memory are not available, other plans are used and not stored, unless all trainings are
-    finished already. So are plans in a store that can't be written.
+    finished already. Nothing is stored in a store that does not exist, as in a dry run, or that can't be written.
 
     way  the name of the way in which `decide` selects the plans
     log  called with the name of the file if the plans are stored ones
@@ -47,9 +47,10 @@ def local_plans(way: str, jobs: Sequence[Job], decide: Callable[[], Planned], lo
         log(f"The compute mode in {file} needs kernels or memory that are not available now: another one is used.")
         return decide()
     planned = decide()
-    with suppress(WriteError):
-        _write(file, keys, planned)
-        return _read(file, keys)
+    if store_folder().is_dir():
+        with suppress(WriteError):
+            _write(file, keys, planned)
+            return _read(file, keys)
     return planned
 
 
