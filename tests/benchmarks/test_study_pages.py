@@ -45,7 +45,7 @@ def test_a_result_of_the_repository_names_no_folder_of_a_machine(name):
 
 def test_a_page_has_the_command_the_claims_the_figures_and_what_was_trained(tmp_path):
     result = arms_result({"a": (61.0, 62.0, 63.0), "b": (51.0, 52.5, 53.0)}, claim("a", "b"))
-    write_result(tmp_path / "found", result, command="mixlab study toy --seeds 3", left_out={"left_out": 0})
+    write_result(tmp_path / "found", result, command="mixlab study toy --seeds 3", data={"left_out": 0})
     content = stored(tmp_path / "found")
     for arm in content["arms"]:
         arm["training_seconds"] = [1210.0] * 3

@@ -14,6 +14,7 @@ import pytest
 
 from mixlab.cli.options import split_names
 from mixlab.cli.study import study_names
+from mixlab.data.sources import open_dataset
 from mixlab.evaluation.probes import features
 from mixlab.models import mixer
 from mixlab.speed.plan import ComputeMode
@@ -47,6 +48,9 @@ def test_a_study_prints_its_tables_and_writes_report_and_results(run, pets):
     assert "Claims" in ended.out and "Differences" in ended.out
     assert ended.out.endswith("Report: found/report.html\n")
     results = json.loads(Path("found/results.json").read_text())
+    opened = open_dataset(f"folder:{pets}")
+    assert len(results["data_fingerprint"]) == 32
+    assert opened.notes and results["notes"][: len(opened.notes)] == list(opened.notes)
     settings = {"seeds": 2, "epochs": 1, "images": 8, "tuning_epochs": 1}
     assert (results["settings"], len(results["arms"]), len(results["findings"])) == (settings, 12, 3)
     page = Path("found/report.html").read_text()

@@ -115,7 +115,7 @@ def _command(name: str) -> Callable[..., None]:
         findings = ran.result.findings()
         of_trainings = {"tuned": chosen.get("tuned"), "speed": chosen.get("speed", "auto")}
         repeated = _command_line(name, {"data": data, **_changed(settings), **of_trainings})
-        write_result(folder, ran.result, command=repeated, trained=ran.trained, left_out=ran.left_out, notes=ran.notes)
+        write_result(folder, ran.result, command=repeated, trained=ran.trained, data=ran.data, notes=ran.notes)
         show([*([claims_table(findings)] if findings else []), *ran.result.tables()], chosen["format"])
         log = logger(quiet=False) if chosen["format"] != "table" else print
         for note in (*ran.notes, f"Report: {folder / 'report.html'}"):
@@ -181,10 +181,10 @@ _OF_TRAININGS: dict[str, tuple[Any, Any]] = {
 
 @dataclass(frozen=True)
 class _Ran:
-    """The result of a study, the numbers of images that were left out, notes about them, and the trained arms."""
+    """The result of a study, what is stored about its data, notes about them, and the trained arms."""
 
     result: "StudyResult"
-    left_out: Mapping[str, int | None] = field(default_factory=dict)
+    data: Mapping[str, str | int | None] = field(default_factory=dict)
     notes: Sequence[str] = ()
     trained: "TrainedArms | None" = None
 
@@ -195,7 +195,7 @@ def _run(module: Any, data: str | None, settings: Any, chosen: Mapping[str, Any]
         return _Ran(module.run(settings, quiet=quiet, log=logger(quiet=quiet)))
     unseen = _open(data, module, quiet=quiet)
     result = module.run(unseen.dataset, settings, quiet=quiet, log=logger(quiet=quiet))
-    return _Ran(result, {"left_out": unseen.left_out, "near_copies": unseen.near_copies}, unseen.notes)
+    return _Ran(result, _stored_data(unseen), _data_notes(unseen))
 
 
 def _run_trainings(module: Any, data: str | None, settings: Any, chosen: Mapping[str, Any]) -> _Ran | None:
@@ -227,8 +227,20 @@ def _run_trainings(module: Any, data: str | None, settings: Any, chosen: Mapping
         show([repetitions_table(findings)], chosen["format"])
         return None
     result = module.conclude(trained, settings)
-    notes = [*unseen.notes, *([] if tuned is None else [tuned.note])]
-    return _Ran(result, {"left_out": unseen.left_out, "near_copies": unseen.near_copies}, notes, trained)
+    notes = [*_data_notes(unseen), *([] if tuned is None else [tuned.note])]
+    return _Ran(result, _stored_data(unseen), notes, trained)
+
+
+def _stored_data(unseen: "UnseenImages") -> dict[str, str | int | None]:
+    return {
+        "data_fingerprint": unseen.dataset.fingerprint,
+        "left_out": unseen.left_out,
+        "near_copies": unseen.near_copies,
+    }
+
+
+def _data_notes(unseen: "UnseenImages") -> Sequence[str]:
+    return (*unseen.dataset.notes, *unseen.notes)
 
 
 def _open(data: str, module: Any, *, quiet: bool) -> "UnseenImages":

@@ -24,7 +24,7 @@ def write_result(
     *,
     command: str,
     trained: TrainedArms | None = None,
-    left_out: Mapping[str, int | None],
+    data: Mapping[str, str | int | None],
     notes: Sequence[str] = (),
 ) -> None:
     """Write the folder of a result.
@@ -32,8 +32,8 @@ def write_result(
     folder    is created; it must not exist
     command   the command line that repeats the study
     trained   the arms, for studies with trainings
-    left_out  the numbers of test images that were left out, by the reason
-    notes     sentences about the evaluated images
+    data      the fingerprint of the data, and the numbers of test images that were left out, by the reason
+    notes     sentences about the data
     """
     findings = result.findings()
     tables = [*([claims_table(findings)] if findings else []), *result.tables()]
@@ -51,6 +51,6 @@ def write_result(
             "methods": result.methods,
             "bibtex": result.bibtex,
         }
-        write_result_files(temporary, study_page(result, notes), result.to_dict() | common | dict(left_out))
+        write_result_files(temporary, study_page(result, notes), result.to_dict() | common | dict(data))
         if trained is not None:
             trained.write_correctness(temporary / "correct")
