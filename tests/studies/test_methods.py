@@ -3,8 +3,10 @@
 import re
 from dataclasses import replace
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
+import yaml
 
 from mixlab.studies.methods import bibtex, data_references, model_references
 from mixlab.zoo.architecture import Architecture
@@ -56,6 +58,17 @@ def test_every_entry_has_author_title_and_year():
         assert all(
             re.search(rf"^  {field} = {{.+}},?$", entry, flags=re.MULTILINE) for field in ("author", "title", "year")
         )
+
+
+def test_the_papers_of_the_citation_file_are_those_of_the_entries():
+    citation = yaml.safe_load((Path(__file__).parents[2] / "CITATION.cff").read_text(encoding="utf-8"))
+    for key, reference in zip(("mixer", "convmixer", "davit"), citation["references"], strict=True):
+        authors = " and ".join(f"{one['family-names']}, {one['given-names']}" for one in reference["authors"])
+        title, url = reference["title"], reference["url"]
+        plain = bibtex([key]).replace("{MLP", "MLP").replace("Mixer}", "Mixer").replace("MLP}", "MLP")
+        plain = plain.replace("{DaViT}", "DaViT")
+        for field, value in {"author": authors, "title": title, "year": reference["year"], "url": url}.items():
+            assert f"  {field} = {{{value}}}" in plain
 
 
 @pytest.mark.parametrize(
