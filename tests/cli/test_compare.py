@@ -41,6 +41,16 @@ def test_photographs_are_compared_with_published_weights_by_default(run, default
     assert "[4/4] timm:test_resnet.r160_in1k" in ended.err
 
 
+def test_the_tables_of_a_paper_are_on_standard_output_and_the_conclusion_is_on_standard_error(
+    run, default_weights, photographs
+):
+    ended = run("compare", "--data", f"folder:{photographs}", "--out", "out", "--format", "latex")
+    assert ended.status == 0, ended.err
+    summary = json.loads(Path("out/results.json").read_text(encoding="utf-8"))["summary"]
+    assert "\\begin{tabular}" in ended.out and "Report:" not in ended.out and summary not in ended.out
+    assert summary in ended.err and "Report: out/report.html" in ended.err
+
+
 def test_the_recipe_in_the_report_trains_the_recommended_head(run, default_weights, photographs):
     run("compare", "--data", f"folder:{photographs}", "--models", OURS, "--out", "out")
     recipe = re.search(r"<pre><code>(model = .*?)</code></pre>", Path("out/report.html").read_text("utf-8"), re.DOTALL)

@@ -10,6 +10,7 @@ from mixlab.cli.executors import Jobs, Ray, trainings_on
 from mixlab.cli.options import DATA, TrustCode, split_names, trust_given_code
 from mixlab.cli.output import logger, output_folder, parse_image_size, show
 from mixlab.errors import UserError
+from mixlab.report.table import Format
 
 if TYPE_CHECKING:
     from mixlab.comparison.settings import ComparisonSettings
@@ -46,6 +47,7 @@ def compare(
         float | None, typer.Option(help="Points: recommend a model at most this far behind the best. Default: 1.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="New folder for report.html, results.json and figures.")] = None,
+    format: Annotated[Format, typer.Option(help="Output format of the tables.")] = "table",
     jobs: Jobs = None,
     ray: Ray = None,
     trust_code: TrustCode = False,
@@ -116,9 +118,10 @@ def compare(
     }
     with atomic_folder(folder) as temporary:
         write_result_files(temporary, page, results | described)
-    show(result_tables, "table")
-    print("\n".join(sentences))
-    print(f"\nReport: {folder / 'report.html'}")
+    show(result_tables, format)
+    say = print if format == "table" else logger(quiet=False)
+    say("\n".join(sentences))
+    say(f"\nReport: {folder / 'report.html'}")
 
 
 def _reject_training_options(training_options: dict[str, Any]) -> None:
