@@ -17,8 +17,11 @@ from mixlab.studies.arms import plan_arms, run_study
 from mixlab.studies.arms_result import ArmsResult
 from mixlab.studies.resolution import Settings, constant_image_difference
 from mixlab.studies.result import study_page
+from mixlab.training.executor import trained_by
 from mixlab.training.job import Job, resolve
 from mixlab.training.planning import autotune
+from mixlab.training.planning.stored_plans import plans_without_storing
+from mixlab.training.runner import LocalProcesses
 from mixlab.weights.adapt import Weights, resize_input
 from mixlab.weights.load import build_with_weights, load_pretrained
 
@@ -86,7 +89,9 @@ def test_finished_trainings_and_plans_are_taken_from_the_store(result, jobs, lab
 
 def test_all_arms_are_planned_together_before_anything_is_trained(result, laboratory, shades, monkeypatch, tmp_path):
     def costs() -> dict[Any, Mapping[str, Any]]:
-        return {row["arm"]: row for row in plan_arms(study.arms(shades, SETTINGS), shades, silent).costs().rows}
+        with trained_by(LocalProcesses(plans_without_storing)):
+            planned = plan_arms(study.arms(shades, SETTINGS), shades, silent)
+        return {row["arm"]: row for row in planned.costs().rows}
 
     assert {row["missing"] for row in costs().values()} == {0}
     monkeypatch.setenv("MIXLAB_RUNS", str(tmp_path / "other"))

@@ -200,10 +200,12 @@ def _run(module: Any, data: str | None, settings: Any, chosen: Mapping[str, Any]
 
 def _run_trainings(module: Any, data: str | None, settings: Any, chosen: Mapping[str, Any]) -> _Ran | None:
     """None for --dry-run, which prints the costs, and for --pilot, which prints the repetitions."""
-    from mixlab.runs.store import create_store
     from mixlab.studies.arms import plan_arms
     from mixlab.studies.pilot import on_left_out_images, pilot_arms, repetitions_table
     from mixlab.studies.tuned import read_tuned
+    from mixlab.training.executor import chosen_executor, trained_by
+    from mixlab.training.planning.stored_plans import plans_without_storing
+    from mixlab.training.runner import LocalProcesses
 
     assert data is not None
     quiet = chosen["quiet"]
@@ -215,12 +217,12 @@ def _run_trainings(module: Any, data: str | None, settings: Any, chosen: Mapping
         arms = tuned.applied(arms)
     if chosen["pilot"]:
         arms = pilot_arms(arms, unseen.dataset)
-    if not chosen["dry_run"]:
-        create_store()
-    planned = plan_arms(arms, unseen.dataset, log, speed=chosen["speed"])
     if chosen["dry_run"]:
+        with trained_by(chosen_executor() or LocalProcesses(plans_without_storing)):
+            planned = plan_arms(arms, unseen.dataset, log, speed=chosen["speed"])
         show([planned.costs()], chosen["format"])
         return None
+    planned = plan_arms(arms, unseen.dataset, log, speed=chosen["speed"])
     trained = planned.train(log=log, quiet=quiet)
     if chosen["pilot"]:
         findings = module.conclude(on_left_out_images(trained), settings).findings()

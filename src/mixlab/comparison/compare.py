@@ -30,7 +30,6 @@ from mixlab.evaluation.paired_comparison import check_margin
 from mixlab.evaluation.unseen_images import unseen_in_training
 from mixlab.measure import machine
 from mixlab.report.progress import Log
-from mixlab.runs.store import create_store
 from mixlab.tasks.task import Task
 from mixlab.training.runner import run_all
 from mixlab.training.training import STARTUP_SECONDS, estimated_seconds
@@ -70,7 +69,6 @@ def compare(
     # The baselines read every sample, so an unreadable one is reported before the first training.
     reached = compared.baselines(with_validation)
     device = candidates[0].job.device
-    create_store()
     planned = plan_candidates(candidates, settings, log)
     plan = planned[0].plan
     log(f"On {machine.device_name(device)}; all models are trained in {plan.mode}, {plan.concurrent} at a time.")

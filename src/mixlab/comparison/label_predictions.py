@@ -22,7 +22,6 @@ from mixlab.evaluation.unseen_images import unseen_by_weights, unseen_in_trainin
 from mixlab.measure import machine
 from mixlab.report.numbers import duration
 from mixlab.report.progress import Log
-from mixlab.runs.store import create_store
 from mixlab.training.linear_probe.recipe import RIDGES
 from mixlab.training.recipes.schema import Checkpoints, Subset
 from mixlab.training.runner import plan_trainings, run_all
@@ -101,7 +100,6 @@ def predict_with_trainings(dataset: Dataset, model: str, folds: int, *, quiet: b
         log(note)
     subsets = [Subset(folds=folds, left_out_fold=fold) for fold in range(folds)]
     recipes = [job.recipe.model_copy(update={"subset": each, "checkpoints": Checkpoints(keep=1)}) for each in subsets]
-    create_store()
     trainings = plan_trainings(recipes, dataset, job.device, log)
     log(
         f"{folds} trainings of {model}, about {duration(estimated_seconds(trainings))} without those that are finished "

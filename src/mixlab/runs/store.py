@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mixlab.files import translate_write_errors
 from mixlab.runs.folder import Run, open_run
 from mixlab.runs.sources import sources_digest
 
@@ -14,12 +13,6 @@ from mixlab.runs.sources import sources_digest
 def store_folder() -> Path:
     """`$MIXLAB_RUNS`, else `runs/` in the current folder."""
     return Path(os.environ.get("MIXLAB_RUNS") or "runs")
-
-
-def create_store() -> None:
-    """Create the folder, so that plans are stored before the first training. Raises UserError if that is impossible."""
-    with translate_write_errors(store_folder()):
-        store_folder().mkdir(parents=True, exist_ok=True)
 
 
 def store_key(cache_key: dict[str, Any]) -> str:

@@ -31,7 +31,7 @@ from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
 from mixlab.runs.folder import Run
 from mixlab.runs.history import read_history
-from mixlab.runs.store import create_store, finished_run
+from mixlab.runs.store import finished_run
 from mixlab.stats.intervals import mean_interval
 from mixlab.studies.answers import predictions_of
 from mixlab.studies.arms_result import Arm, ArmsResult
@@ -259,7 +259,6 @@ def run_study(
     study: TrainingStudy[Result], dataset: Dataset, settings: Any, *, log: Log, quiet: bool, speed: str = "auto"
 ) -> Result:
     """Plan, train and conclude."""
-    create_store()
     planned = plan_arms(study.arms(dataset, settings), dataset, log, speed=speed)
     return study.conclude(planned.train(log=log, quiet=quiet), settings)
 

@@ -12,7 +12,7 @@ comes last, and the result of that process is used.
 import multiprocessing
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -214,11 +214,17 @@ def _raise_failures(failures: Sequence[tuple[int, Exception]], trainings: Sequen
     ) from first
 
 
+@dataclass(frozen=True)
 class LocalProcesses:
-    """The default executor: each training in a process of this machine, as many at a time as the plans say."""
+    """The default executor: each training in a process of this machine, as many at a time as the plans say.
+
+    plans  where plans are looked up and stored, `local_plans` or `plans_without_storing`
+    """
+
+    plans: Callable[[str, Sequence[Job], Callable[[], Planned], Log], Planned] = local_plans
 
     def plan(self, jobs: Sequence[Job], log: Log, *, seeds: int) -> Planned:
-        return local_plans("concurrent", jobs, partial(select_concurrent_plans, jobs, log, seeds=seeds), log)
+        return self.plans("concurrent", jobs, partial(select_concurrent_plans, jobs, log, seeds=seeds), log)
 
     @contextmanager
     def workers(self, missing: Sequence[Training], total: int) -> Iterator["LocalWorkers"]:

@@ -15,14 +15,10 @@ from mixlab.speed.training_rewrites import TrainingRewrites
 from mixlab.training.job import Job
 from mixlab.training.planning import memory
 from mixlab.training.planning.concurrency import Planned
-from mixlab.training.planning.stored_plans import local_plans
+from mixlab.training.planning.stored_plans import local_plans, plans_without_storing
 
 STOCK = Plan("cpu", ComputeMode(), 8)
-
-
-@pytest.fixture(autouse=True)
-def existing_store(store: Path) -> None:
-    store.mkdir()
+pytestmark = pytest.mark.usefixtures("store")
 
 
 def fail(file: Path, *given: object) -> None:
@@ -65,19 +61,25 @@ def test_deleting_the_file_decides_again(make_job: Callable[..., Job], store: Pa
     assert decisions.number == 2
 
 
-@pytest.mark.parametrize("store_is", ["missing", "a file", "full"])
-def test_without_a_store_that_can_be_written_plans_are_not_stored(
-    make_job: Callable[..., Job], store: Path, monkeypatch: pytest.MonkeyPatch, store_is
+def test_in_a_store_that_can_not_be_written_plans_are_not_stored(
+    make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ):
-    if store_is == "full":
-        monkeypatch.setattr("mixlab.training.planning.stored_plans._write", fail)
-    else:
-        store.rmdir()
-    if store_is == "a file":
-        store.touch()
+    monkeypatch.setattr("mixlab.training.planning.stored_plans._write", fail)
     decisions = Decisions(STOCK)
     assert decisions(make_job()) == decisions(make_job()) == [(STOCK, 0.1)]
     assert (decisions.number, decisions.messages) == (2, [])
+
+
+def test_a_dry_run_reads_stored_plans_and_stores_none(make_job: Callable[..., Job], store: Path):
+    decisions, job = Decisions(STOCK), make_job()
+
+    def planned() -> Planned:
+        return plans_without_storing("concurrent", [job], lambda: [(replace(STOCK, micro_batch=4), 0.1)], [].append)
+
+    assert planned() == [(replace(STOCK, micro_batch=4), 0.1)]
+    assert not store.exists()
+    decisions(job)
+    assert planned() == [(STOCK, 0.1)]
 
 
 @pytest.mark.parametrize("change", ["another number of threads", "another device", "alone", "another model"])

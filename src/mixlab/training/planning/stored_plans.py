@@ -30,28 +30,37 @@ def local_plans(way: str, jobs: Sequence[Job], decide: Callable[[], Planned], lo
     """`stored_plans` for processes of this machine, in the store of the trainings.
 
     While their kernels or their memory are not available, other plans are used and not stored, unless all trainings are
-    finished already. Nothing is stored in a store that does not exist, as in a dry run, or that can't be written.
+    finished already. Nothing is stored in a store that can't be written.
 
     way  the name of the way in which `decide` selects the plans
     log  called with the name of the file if the plans are stored ones
     """
-    machine = {"device": device_name(jobs[0].device), "threads": torch.get_num_threads()}
-    keys = _keys(jobs)
-    file = _file(store_folder() / ".plans" / f"{way}-{store_key(machine)}", keys)
-    if file.is_file():
-        planned = _read(file, keys)
-        if _are_finished(jobs, planned) or _can_run(jobs, planned, keys):
-            decided = datetime.fromtimestamp(file.stat().st_mtime)
-            log(f"The compute mode is that of {decided:%Y-%m-%d %H:%M}; to measure again, delete {file}.")
-            return planned
-        log(f"The compute mode in {file} needs kernels or memory that are not available now: another one is used.")
-        return decide()
-    planned = decide()
-    if store_folder().is_dir():
+    planned = plans_without_storing(way, jobs, decide, log)
+    file, keys = _local_file(way, jobs), _keys(jobs)
+    if not file.is_file():
         with suppress(WriteError):
             _write(file, keys, planned)
             return _read(file, keys)
     return planned
+
+
+def plans_without_storing(way: str, jobs: Sequence[Job], decide: Callable[[], Planned], log: Log) -> Planned:
+    """The plans of `local_plans`, for a dry run, which creates no store."""
+    file, keys = _local_file(way, jobs), _keys(jobs)
+    if not file.is_file():
+        return decide()
+    planned = _read(file, keys)
+    if _are_finished(jobs, planned) or _can_run(jobs, planned, keys):
+        decided = datetime.fromtimestamp(file.stat().st_mtime)
+        log(f"The compute mode is that of {decided:%Y-%m-%d %H:%M}; to measure again, delete {file}.")
+        return planned
+    log(f"The compute mode in {file} needs kernels or memory that are not available now: another one is used.")
+    return decide()
+
+
+def _local_file(way: str, jobs: Sequence[Job]) -> Path:
+    machine = {"device": device_name(jobs[0].device), "threads": torch.get_num_threads()}
+    return _file(store_folder() / ".plans" / f"{way}-{store_key(machine)}", _keys(jobs))
 
 
 def _are_finished(jobs: Sequence[Job], planned: Planned) -> bool:
