@@ -1,6 +1,7 @@
 """`mixlab predict` for a model that reads texts."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,13 +28,13 @@ def predict_texts(model: str, given: list[str], top: int, device: str | None, lo
     if not texts:
         raise UserError("There are no texts: give a text, a file with one text per line, or lines on standard input.")
     predictor = TextPredictor(model, device=device)
-    predictions = list(predictor.predict(texts))
+    table = _table(texts, predictor.predict(texts), min(top, len(predictor.classes)))
     if cut := sum(map(predictor.is_cut, texts)):
         log(
             f"{pluralize(cut, 'text')} longer than {predictor.tokens} tokens, the maximum length of the model: only "
             "the first ones are read."
         )
-    return _table(texts, predictions, min(top, len(predictor.classes)))
+    return table
 
 
 def _texts(argument: str) -> list[str]:
@@ -53,7 +54,7 @@ def _texts(argument: str) -> list[str]:
     return [line for line in lines if line.strip()]
 
 
-def _table(texts: list[str], predictions: "list[Prediction]", top: int) -> Table:
+def _table(texts: list[str], predictions: "Iterable[Prediction]", top: int) -> Table:
     columns = label_columns([Column("text", "text")], top)
     rows = [label_row(columns, [text], prediction) for text, prediction in zip(texts, predictions, strict=True)]
-    return Table(pluralize(len(predictions), "text"), columns, rows)
+    return Table(pluralize(len(rows), "text"), columns, rows)

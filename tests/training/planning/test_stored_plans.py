@@ -64,7 +64,7 @@ def test_deleting_the_file_decides_again(make_job: Callable[..., Job], store: Pa
 def test_in_a_store_that_can_not_be_written_plans_are_not_stored(
     make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("mixlab.training.planning.stored_plans._write", fail)
+    monkeypatch.setattr("mixlab.training.planning.stored_plans.create_file", fail)
     decisions = Decisions(STOCK)
     assert decisions(make_job()) == decisions(make_job()) == [(STOCK, 0.1)]
     assert (decisions.number, decisions.messages) == (2, [])

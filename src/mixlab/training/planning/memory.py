@@ -26,7 +26,7 @@ _TENSORS_PER_PARAMETER = {torch.optim.AdamW: 2, torch.optim.SGD: 1, torch.optim.
 
 _MARGIN = 3
 """The multiple of the estimated memory that must be available to retain freed memory, or to run several trainings at
-the same time. Retained memory is fragmented: up to twice the estimate was measured."""
+the same time."""
 
 _MOST_MEMORY: Mapping[FreedMemory, float] = {"released": 1, "retained": 2}
 """The most memory that was measured for a training, as a multiple of the estimate. Retained memory is fragmented."""

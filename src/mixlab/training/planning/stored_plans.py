@@ -8,9 +8,10 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -35,32 +36,35 @@ def local_plans(way: str, jobs: Sequence[Job], decide: Callable[[], Planned], lo
     way  the name of the way in which `decide` selects the plans
     log  called with the name of the file if the plans are stored ones
     """
-    planned = plans_without_storing(way, jobs, decide, log)
-    file, keys = _local_file(way, jobs), _keys(jobs)
-    if not file.is_file():
-        with suppress(WriteError):
-            _write(file, keys, planned)
-            return _read(file, keys)
+    file = _local_file(way, jobs)
+    if file.path.is_file():
+        return _unless_unavailable(file, jobs, decide, log)
+    planned = decide()
+    with suppress(WriteError):
+        return file.store(planned)
     return planned
 
 
 def plans_without_storing(way: str, jobs: Sequence[Job], decide: Callable[[], Planned], log: Log) -> Planned:
     """The plans of `local_plans`, for a dry run, which creates no store."""
-    file, keys = _local_file(way, jobs), _keys(jobs)
-    if not file.is_file():
-        return decide()
-    planned = _read(file, keys)
-    if _are_finished(jobs, planned) or _can_run(jobs, planned, keys):
-        decided = datetime.fromtimestamp(file.stat().st_mtime)
-        log(f"The compute mode is that of {decided:%Y-%m-%d %H:%M}; to measure again, delete {file}.")
-        return planned
-    log(f"The compute mode in {file} needs kernels or memory that are not available now: another one is used.")
-    return decide()
+    file = _local_file(way, jobs)
+    return _unless_unavailable(file, jobs, decide, log) if file.path.is_file() else decide()
 
 
-def _local_file(way: str, jobs: Sequence[Job]) -> Path:
+def _local_file(way: str, jobs: Sequence[Job]) -> "_PlansFile":
     machine = {"device": device_name(jobs[0].device), "threads": torch.get_num_threads()}
-    return _file(store_folder() / ".plans" / f"{way}-{store_key(machine)}", _keys(jobs))
+    return _PlansFile.of(store_folder() / ".plans" / f"{way}-{store_key(machine)}", jobs)
+
+
+def _unless_unavailable(file: "_PlansFile", jobs: Sequence[Job], decide: Callable[[], Planned], log: Log) -> Planned:
+    """The stored plans, or others if trainings are missing and can't run under them."""
+    planned = file.read()
+    if _are_finished(jobs, planned) or _can_run(jobs, planned, file.keys):
+        decided = datetime.fromtimestamp(file.path.stat().st_mtime)
+        log(f"The compute mode is that of {decided:%Y-%m-%d %H:%M}; to measure again, delete {file.path}.")
+        return planned
+    log(f"The compute mode in {file.path} needs kernels or memory that are not available now: another one is used.")
+    return decide()
 
 
 def _are_finished(jobs: Sequence[Job], planned: Planned) -> bool:
@@ -85,34 +89,36 @@ def stored_plans(folder: Path, jobs: Sequence[Job], decide: Callable[[], Planned
     Seeds do not count, so that a comparison with more seeds has the same plans. No other property of the machine counts
     either: a machine without a GPU reads the plans that one with a GPU has decided.
     """
-    keys = _keys(jobs)
-    file = _file(folder, keys)
-    if not file.is_file():
-        _write(file, keys, decide())
-    return _read(file, keys)
+    file = _PlansFile.of(folder, jobs)
+    return file.read() if file.path.is_file() else file.store(decide())
 
 
-def _write(file: Path, keys: Sequence[str], planned: Planned) -> None:
-    """Write the plans if the file does not exist."""
-    content = {key: plan.to_dict() | {"seconds": seconds} for key, (plan, seconds) in zip(keys, planned, strict=True)}
-    with translate_write_errors(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        create_file(file, json.dumps(content, indent=2).encode())
+@dataclass(frozen=True)
+class _PlansFile:
+    """The plans of jobs that are planned together. `keys`: one for each job; jobs that differ in seeds share theirs."""
 
+    path: Path
+    keys: Sequence[str]
 
-def _read(file: Path, keys: Sequence[str]) -> Planned:
-    with translate_read_errors(file):
-        stored = json.loads(file.read_text(encoding="utf-8"))
-    return [(Plan.from_dict(stored[key]), stored[key]["seconds"]) for key in keys]
+    @classmethod
+    def of(cls, folder: Path, jobs: Sequence[Job]) -> Self:
+        keys = [store_key(job.cache_key(seed=None)) for job in jobs]
+        name = hashlib.sha256(json.dumps(sorted({*keys})).encode()).hexdigest()[:12]
+        return cls(folder / f"{name}.json", keys)
 
+    def store(self, planned: Planned) -> Planned:
+        """Write the plans, and return those in the file: the first ones, if another process has written it."""
+        decided = zip(self.keys, planned, strict=True)
+        content = {key: plan.to_dict() | {"seconds": seconds} for key, (plan, seconds) in decided}
+        with translate_write_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            create_file(self.path, json.dumps(content, indent=2).encode())
+        return self.read()
 
-def _keys(jobs: Sequence[Job]) -> list[str]:
-    return [store_key(job.cache_key(seed=None)) for job in jobs]
-
-
-def _file(folder: Path, keys: Sequence[str]) -> Path:
-    name = hashlib.sha256(json.dumps(sorted({*keys})).encode()).hexdigest()[:12]
-    return folder / f"{name}.json"
+    def read(self) -> Planned:
+        with translate_read_errors(self.path):
+            stored = json.loads(self.path.read_text(encoding="utf-8"))
+        return [(Plan.from_dict(stored[key]), stored[key]["seconds"]) for key in self.keys]
 
 
 def versions() -> dict[str, Any]:
