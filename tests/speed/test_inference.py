@@ -85,6 +85,27 @@ def test_a_short_job_is_measured_once(images: Tensor):
     assert len(passes) == 1
 
 
+@pytest.mark.parametrize(("of_an_image", "batches"), [(1.0, [1, 1]), (0.001, [1, 1, 8])])
+def test_a_slow_model_is_measured_with_single_images(
+    images: Tensor, monkeypatch: pytest.MonkeyPatch, of_an_image: float, batches: list[int]
+):
+    measured: list[int] = []
+
+    def seconds(call: Callable[[], Tensor]) -> float:
+        measured.append(len(call()))
+        return of_an_image * measured[-1]
+
+    monkeypatch.setattr(module, "_seconds", seconds)
+    def select(*_: object) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(module, "_SHORT", 0.5)
+    monkeypatch.setattr(module, "_Selection", select)
+    with pytest.raises(InterruptedError):
+        Inference(small_mixer(), CPU, speed="auto").plan_for(images, 1_000)
+    assert measured == batches
+
+
 def test_a_long_job_after_a_short_one_gets_a_plan(images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch):
     take(monkeypatch, built, {"eager, bf16, contiguous": 0.5})
     monkeypatch.setattr(module, "find_spec", lambda name: None)
@@ -147,6 +168,17 @@ def test_a_long_job_is_tried_in_openvino(images: Tensor, built: list[str], monke
     inference = Inference(small_mixer(), CPU, speed="auto")
     inference.plan_for(images, 1_000)
     assert inference.plan.execution == "openvino"
+
+
+@pytest.mark.parametrize("rewritten", [0.4, 1.0])
+def test_openvino_is_tried_later_if_rewritten_modules_are_faster(
+    images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch, rewritten: float
+):
+    packed = "eager, bf16, contiguous, packed linear layers"
+    take(monkeypatch, built, {"eager, bf16, contiguous": 0.5, packed: rewritten})
+    monkeypatch.setattr(module, "find_spec", lambda name: object())
+    Inference(small_mixer(), CPU, speed="auto").plan_for(images, 100)
+    assert ("OpenVINO, bf16" in built) == (rewritten == 1.0)
 
 
 def test_timings_in_the_cache_are_not_measured_again(

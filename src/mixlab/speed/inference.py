@@ -98,13 +98,16 @@ class Inference:
         if not self._may_plan or number <= _MIN_BATCH or len(images) < _MIN_BATCH:
             return
         if self._stock_seconds is None:
-            self._stock_seconds = self._measured(images)
+            self._stock_seconds = self._measured(images[:1])
         if number * self._stock_seconds < _SHORT:
             return
-        self._may_plan, seconds = False, self._stock_seconds
-        if seconds * _MIN_BATCH < _TRIAL_SECONDS:  # the first call is slow, so more images may be possible
-            seconds = min(seconds, self._measured(images))
-        timings = Timings(timings_file(self._model, images), batch=_trial_batch(seconds))
+        self._stock_seconds = self._measured(images[:1])  # the first call was slower
+        if self._stock_seconds * _MIN_BATCH < _TRIAL_SECONDS:
+            self._stock_seconds = self._measured(images[:_MIN_BATCH])
+        if number * self._stock_seconds < _SHORT:
+            return
+        self._may_plan = False
+        timings = Timings(timings_file(self._model, images), batch=_trial_batch(self._stock_seconds))
         selection = _Selection(
             self._model, images[: timings.batch], number, timings, self._precisions, self._key, self._log
         )
@@ -116,7 +119,7 @@ class Inference:
 
     def _measured(self, images: Inputs) -> float:
         """The seconds of an image under the stock plan."""
-        return _seconds(lambda: self._model(images[:_MIN_BATCH])) / _MIN_BATCH
+        return _seconds(lambda: self._model(images)) / len(images)
 
 
 class _Selection:
@@ -145,10 +148,10 @@ class _Selection:
         self.stock = known
         stock = _Built(plan, self.stock, lambda images: as_tuple(model(images)), seconds)
         self._accepted: list[_Known | _Built] = [stock]
-        for change, guess in _CHANGES:
+        for change in _CHANGES:
             candidate = self._changed(change)
-            if candidate is not None and candidate.mode.precision in precisions:
-                self._try(candidate, guess)
+            if candidate is not None and candidate.plan.mode.precision in precisions:
+                self._try(candidate)
         self.forward = self._build_best().forward
         timings.write()
 
@@ -162,34 +165,35 @@ class _Selection:
         """The timing of the best plan so far."""
         return self._accepted[-1].timing
 
-    def _changed(self, change: "_Change") -> InferencePlan | None:
+    def _changed(self, change: "_Change") -> "_Candidate | None":
         try:
             return change(self.plan, self._model, self._images)
         except Exception as error:  # modules of a user can differ in many ways from those that rewrites expect
             self._log(f"Faster modules for inference are not used: {in_one_line(error)}")
             return None
 
-    def _try(self, candidate: InferencePlan, guess: "_Guess") -> None:
-        known = self._timings.get(candidate)
-        is_converted = candidate.execution == "openvino" and self._is_converted
-        expected = known or Timing(guess.preparation, guess.time_ratio * self.timing.per_image)
+    def _try(self, candidate: "_Candidate") -> None:
+        plan = candidate.plan
+        known = self._timings.get(plan)
+        is_converted = plan.execution == "openvino" and self._is_converted
+        expected = known or Timing(candidate.preparation, candidate.time_ratio * self.timing.per_image)
         if is_converted:
             expected = replace(expected, preparation=_SECONDS_FROM_CACHE)
         if not self._saves_time(expected):
             return
         if known:
-            self._accepted.append(_Known(candidate, expected))
+            self._accepted.append(_Known(plan, expected))
             return
         best = self._build_best()
         start = time.perf_counter()
-        forward = self._build(candidate)
+        forward = self._build(plan)
         if forward is None:
             return
-        preparation = max(time.perf_counter() - start, guess.preparation if is_converted else 0.0)
+        preparation = max(time.perf_counter() - start, candidate.preparation if is_converted else 0.0)
         seconds, ratio = self._time(forward, best)
-        timing = self._timings.add(candidate, Timing(preparation, ratio * best.timing.per_image))
+        timing = self._timings.add(plan, Timing(preparation, ratio * best.timing.per_image))
         if self._saves_time(prepared := replace(timing, preparation=0.0)):
-            self._accepted.append(_Built(candidate, prepared, forward, seconds))
+            self._accepted.append(_Built(plan, prepared, forward, seconds))
 
     def _build_best(self) -> "_Built":
         """Build the best plan. Plans with other outputs are dropped; the stock plan is always left."""
@@ -256,58 +260,61 @@ class _Built:
 
 
 @dataclass(frozen=True, slots=True)
-class _Guess:
-    """What is assumed of a change that was not measured yet: seconds of preparation, and an optimistic ratio of times.
+class _Candidate:
+    """A plan to try, and what is assumed of it until it is measured.
 
-    A change with a long preparation is only tried if the job is long.
+    preparation  seconds; a plan with a long preparation is only tried if the job is long
+    time_ratio   of the times of an image, relative to the best plan so far; optimistic
     """
 
+    plan: InferencePlan
     preparation: float
     time_ratio: float
 
 
-_Change = Callable[[InferencePlan, nn.Module, Tensor], InferencePlan | None]
+_Change = Callable[[InferencePlan, nn.Module, Tensor], _Candidate | None]
 """Maps the best plan so far, the model and the trial batch to another plan; None if the change is impossible."""
 
 
-def _reduced_precision(plan: InferencePlan, model: nn.Module, images: Tensor) -> InferencePlan | None:
-    return replace(plan, mode=ComputeMode("bf16")) if images.device.type in ("cpu", "cuda") else None
+def _reduced_precision(plan: InferencePlan, model: nn.Module, images: Tensor) -> _Candidate | None:
+    if images.device.type not in ("cpu", "cuda"):
+        return None
+    return _Candidate(replace(plan, mode=ComputeMode("bf16")), 0.5, 0.4)
 
 
-def _channels_last(plan: InferencePlan, model: nn.Module, images: Tensor) -> InferencePlan | None:
-    # Without such convolutions, as in a Mixer or a DaViT, the layout makes no difference.
+def _rewritten(plan: InferencePlan, model: nn.Module, images: Tensor) -> _Candidate | None:
+    _, names = rewrite(model, images.shape[1:])
+    return _Candidate(replace(_in_fast_layout(plan, model), rewrites=names), 0.5, 0.6) if names else None
+
+
+def _channels_last(plan: InferencePlan, model: nn.Module, images: Tensor) -> _Candidate | None:
+    fast_layout = _in_fast_layout(plan, model)
+    return _Candidate(fast_layout, 0.5, 0.7) if fast_layout != plan else None
+
+
+def _in_fast_layout(plan: InferencePlan, model: nn.Module) -> InferencePlan:
+    """Channels last for pointwise convolutions. Without them, as in a Mixer or a DaViT, it makes no difference."""
     has_convolutions = any(
         isinstance(module, nn.Conv2d) and module.groups == 1 and module.stride == (1, 1) for module in model.modules()
     )
-    return replace(plan, mode=replace(plan.mode, layout="channels_last")) if has_convolutions else None
+    return replace(plan, mode=replace(plan.mode, layout="channels_last")) if has_convolutions else plan
 
 
-def _rewritten(plan: InferencePlan, model: nn.Module, images: Tensor) -> InferencePlan | None:
-    _, names = rewrite(model, images.shape[1:])
-    fast_layout = _channels_last(plan, model, images) or plan  # that of packed pointwise convolutions
-    return replace(fast_layout, rewrites=names) if names else None
-
-
-def _openvino(plan: InferencePlan, model: nn.Module, images: Tensor) -> InferencePlan | None:
+def _openvino(plan: InferencePlan, model: nn.Module, images: Tensor) -> _Candidate | None:
     is_available = all(find_spec(name) for name in ("openvino", "onnx", "onnxscript"))
     if images.device.type != "cpu" or not is_available:
         return None
-    return InferencePlan("openvino", ComputeMode(plan.mode.precision), batch=plan.batch)
+    converted = InferencePlan("openvino", ComputeMode(plan.mode.precision), batch=plan.batch)
+    return _Candidate(converted, 6.0, 0.88 if plan.rewrites else 0.75)
 
 
-def _compiled(plan: InferencePlan, model: nn.Module, images: Tensor) -> InferencePlan | None:
+def _compiled(plan: InferencePlan, model: nn.Module, images: Tensor) -> _Candidate | None:
     if plan.execution == "openvino" or images.device.type not in ("cpu", "cuda"):
         return None
-    return replace(plan, execution="compiled")
+    return _Candidate(replace(plan, execution="compiled"), 40.0, 0.8)
 
 
-_CHANGES: tuple[tuple[_Change, _Guess], ...] = (
-    (_reduced_precision, _Guess(0.5, 0.4)),
-    (_channels_last, _Guess(0.5, 0.7)),
-    (_rewritten, _Guess(0.5, 0.75)),
-    (_openvino, _Guess(8.0, 0.75)),
-    (_compiled, _Guess(40.0, 0.8)),
-)
+_CHANGES: tuple[_Change, ...] = (_reduced_precision, _rewritten, _channels_last, _openvino, _compiled)
 
 
 def is_close(outputs: Outputs, reference: Outputs, tolerance: float) -> bool:
