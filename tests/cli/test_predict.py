@@ -223,7 +223,6 @@ def test_a_long_job_is_predicted_with_a_plan_that_is_printed_in_one_line(run, tr
     stock = json.loads(run("predict", trained, pets, "--format", "json", "--speed", "off").out)["rows"]
     monkeypatch.setattr(inference, "_SHORT", 0.0)
     monkeypatch.setattr("mixlab.speed.inference_timings.cache_folder", lambda: tmp_path)
-    monkeypatch.setattr("mixlab.prediction.predictor.BATCH", 16)
     ended = run("predict", trained, pets, "--format", "json")
     rows = json.loads(ended.out)["rows"]
     assert ended.err.startswith("Inference: ") and ended.err.count("\n") == 1

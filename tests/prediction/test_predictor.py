@@ -104,7 +104,8 @@ def test_labels_are_sorted_and_ties_keep_the_order_of_the_classes():
 
 def test_batches_and_single_images_have_the_same_predictions(predictor, files, monkeypatch):
     single = [predictor(file).probabilities for file in files]
-    for batch in (1, 3, 64):
+    for first, batch in ((1, 1), (1, 3), (2, 64), (8, 64)):
+        monkeypatch.setattr(predictor_module, "_FIRST_BATCH", first)
         monkeypatch.setattr(predictor_module, "BATCH", batch)
         batched = [prediction.probabilities for prediction in predictor.predict(files)]
         assert np.allclose(batched, single, atol=1e-6)
@@ -134,7 +135,8 @@ def test_an_image_without_pixels_is_refused(predictor, image):
 
 
 def test_a_list_has_a_list_of_predictions(predictor, files, shades, monkeypatch):
-    monkeypatch.setattr(predictor_module, "BATCH", 3)
+    monkeypatch.setattr(predictor_module, "_FIRST_BATCH", 2)
+    monkeypatch.setattr(predictor_module, "BATCH", 2)
     images = [*files, shades.splits["test"].image(4)]
     batched = predictor(images)
     assert np.allclose([one.probabilities for one in batched], [predictor(image).probabilities for image in images])
@@ -162,6 +164,17 @@ def with_novelty(run: Run, shades: Dataset) -> Run:
     detector = NoveltyDetector(features[:4].astype(np.float16), 1, 2.0, 39)
     replace(detector, threshold=float(np.median(detector.distances(features)))).write(run.novelty)
     return run
+
+
+def test_the_first_answers_do_not_wait_for_a_plan(predictor, files, monkeypatch):
+    planned: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        predictor._inference, "plan_for", lambda images, remaining: planned.append((len(images), remaining))
+    )
+    answers = predictor.predict(files * 20)  # 80 images
+    assert isinstance(next(answers), Prediction) and not planned
+    assert len(list(answers)) == 79
+    assert planned == [(64, 72), (8, 8)]
 
 
 def test_callers_use_one_thread_of_pytorch_if_another_runtime_computes(run, monkeypatch):

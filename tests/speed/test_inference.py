@@ -96,6 +96,7 @@ def test_a_slow_model_is_measured_with_single_images(
         return of_an_image * measured[-1]
 
     monkeypatch.setattr(module, "_seconds", seconds)
+
     def select(*_: object) -> None:
         raise InterruptedError
 

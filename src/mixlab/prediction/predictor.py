@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import cast, overload
 
@@ -40,6 +40,9 @@ from mixlab.zoo.architecture import Model, embed_and_classify
 from mixlab.zoo.class_names import CLASS_NAMES_NEED_TIMM
 
 BATCH = 64
+
+_FIRST_BATCH = 8
+"""The first answers do not wait for the selection of a plan, nor for a large batch under the stock plan."""
 
 _log = logging.getLogger("mixlab")
 
@@ -179,10 +182,10 @@ class Predictor:
             yield from map(self._predict_or_error, images)
             return
         with ThreadPoolExecutor(usable_cores()) as threads:
-            for start in range(0, len(images), BATCH):
-                inputs = self._read_all(images[start : start + BATCH], threads)
+            for start, end in pairwise([0, *range(_FIRST_BATCH, len(images), BATCH), len(images)]):
+                inputs = self._read_all(images[start:end], threads)
                 readable = [image for image in inputs if isinstance(image, Tensor)]
-                predictions = iter(self.predict_batch(readable, _remaining(len(images), start)))
+                predictions = iter(self.predict_batch(readable, remaining=len(images) - start if start else 0))
                 for image in inputs:
                     yield next(predictions) if isinstance(image, Tensor) else image
 
@@ -289,11 +292,6 @@ def _require_readable(result: Prediction | UnreadableImage) -> Prediction:
     if isinstance(result, UnreadableImage):
         raise result
     return result
-
-
-def _remaining(number: int, start: int) -> int:
-    """Images from `start` on in a job of `number` images; 0 at first, as the first answers do not wait for a plan."""
-    return number - start if start else 0
 
 
 def class_labels(model: Classifier | Pretrained, source: str | Path) -> tuple[str, ...]:
