@@ -39,7 +39,7 @@ ENVIRONMENT = {
     "threads": 1,
     "memory_bytes": 8 * 2**30,
     "system": "Linux",
-    "versions": {"mixlab": "0.1.0"},
+    "versions": {"mixlab": "0.1.0", "torch": "2.15.0"},
     "commit": None,
 }
 

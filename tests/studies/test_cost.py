@@ -15,7 +15,7 @@ from mixlab.studies.cost import Settings, patches_of
 from mixlab.studies.cost_result import FIXED_PATCHES, MORE_PATCHES, WIDENED, CostResult
 from mixlab.studies.result import study_page
 from mixlab.zoo.architecture import Architecture, architecture
-from studies.test_methods import entry_keys
+from report.test_references import entry_keys
 from studies.test_result import written
 
 SIZES = (112, 224, 448, 896)

@@ -26,7 +26,7 @@ from mixlab.studies.result import study_page
 from mixlab.weights.adapt import Weights
 from mixlab.weights.storage.write import write_model_folder
 from mixlab.zoo.architecture import Architecture, architecture, trust_named_code
-from studies.test_methods import entry_keys
+from report.test_references import entry_keys
 from studies.test_result import written
 
 SIZE, PATCH, GRID = 24, 3, 8

@@ -1,21 +1,9 @@
 """The methods paragraph and the BibTeX entries of a study."""
 
-import re
 from dataclasses import replace
-from importlib.resources import files
-from pathlib import Path
 
-import pytest
-import yaml
-
-from mixlab.studies.methods import bibtex, data_references, model_references
-from mixlab.zoo.architecture import Architecture
+from report.test_references import entry_keys
 from studies.test_result import ENVIRONMENT, SCORES, arms_result, claim, written
-
-
-def entry_keys(text: str) -> list[str]:
-    """The keys of BibTeX entries."""
-    return re.findall(r"^@\w+\{(\w+),$", text, flags=re.MULTILINE)
 
 
 def test_the_methods_paragraph_has_n_tests_margins_and_device():
@@ -47,50 +35,6 @@ def test_bibtex_has_what_was_used_once():
     text = arms_result(SCORES, claim("better", "plain"), equal, references=("mixer", "cifar10", "mixer")).bibtex
     assert entry_keys(text) == ["mixlab", "pytorch", "mixer", "cifar10", "student", "schuirmann", "holm"]
     assert text.count("{") == text.count("}")
-
-
-def test_every_entry_has_author_title_and_year():
-    text = (files("mixlab") / "studies" / "references.bib").read_text(encoding="utf-8")
-    keys = entry_keys(text)
-    entries = bibtex(keys).split("\n\n")[1:]
-    assert len(entries) == len(set(keys)) == text.count("@") > 20
-    for entry in entries:
-        assert all(
-            re.search(rf"^  {field} = {{.+}},?$", entry, flags=re.MULTILINE) for field in ("author", "title", "year")
-        )
-
-
-def test_the_papers_of_the_citation_file_are_those_of_the_entries():
-    citation = yaml.safe_load((Path(__file__).parents[2] / "CITATION.cff").read_text(encoding="utf-8"))
-    for key, reference in zip(("mixer", "convmixer", "davit"), citation["references"], strict=True):
-        authors = " and ".join(f"{one['family-names']}, {one['given-names']}" for one in reference["authors"])
-        title, url = reference["title"], reference["url"]
-        plain = bibtex([key]).replace("{MLP", "MLP").replace("Mixer}", "Mixer").replace("MLP}", "MLP")
-        plain = plain.replace("{DaViT}", "DaViT")
-        for field, value in {"author": authors, "title": title, "year": reference["year"], "url": url}.items():
-            assert f"  {field} = {{{value}}}" in plain
-
-
-@pytest.mark.parametrize(
-    ("family", "name", "keys"),
-    [
-        ("mixer", "", ["mixer"]),
-        ("timm", "cifar_resnet", ["resnet", "timm"]),
-        ("timm", "plain_vit", ["vit", "timm"]),
-        ("variant:attention_mixer", "", ["mixer"]),
-        ("variant:ablated_davit", "", ["davit"]),
-        ("variant:ablated_convmixer", "", ["convmixer"]),
-        ("variant:metaformer", "", ["metaformer"]),
-        ("py:mine.py:Mine", "", []),
-        ("py:mine.py:my_mixer", "", []),
-    ],
-)
-def test_a_model_has_the_references_of_its_family(family, name, keys):
-    assert model_references(Architecture("", family, {"name": name} if name else {})) == keys
-
-
-def test_a_folder_has_no_reference():
-    assert (data_references("cifar10:/data"), data_references("folder:pets")) == (["cifar10"], [])
 
 
 def test_page_and_json_have_methods_and_bibtex(tmp_path):

@@ -17,7 +17,7 @@ from mixlab.studies.mixing_claims import mixing_findings
 from mixlab.studies.mixing_modules import FIXED, MixingModule, mixing_modules
 from mixlab.studies.result import claims_table, study_page
 from mixlab.zoo.architecture import architecture
-from studies.test_methods import entry_keys
+from report.test_references import entry_keys
 from studies.test_result import written
 
 MODELS = ("mixer_nano", "convmixer_nano", "davit_nano", "resnet_nano", "vit_nano")

@@ -21,7 +21,7 @@ from mixlab.studies.result import study_page
 from mixlab.training.launch import launch
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.zoo.architecture import architecture
-from studies.test_methods import entry_keys
+from report.test_references import entry_keys
 from studies.test_result import written
 
 CPU = torch.device("cpu")

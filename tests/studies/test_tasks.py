@@ -16,7 +16,7 @@ from mixlab.stats.estimate import Estimate
 from mixlab.studies.result import study_page
 from mixlab.studies.tasks import Task, TasksResult, mean_of, run_tasks, tfds_folder
 from prepared_tfds import prepare
-from studies.test_methods import entry_keys
+from report.test_references import entry_keys
 from studies.test_result import written
 
 tfds = pytest.importorskip("tensorflow_datasets", reason='needs the extra: pip install "mixlab[tfds]"')

@@ -1,5 +1,6 @@
 """`mixlab compare`: compare models on your images or texts and recommend one."""
 
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -58,7 +59,7 @@ def compare(
     Models are trained from scratch on small images, and for other tasks than classification. For larger images with one
     class each, heads are fitted on published weights.
     """
-    from mixlab.comparison import compare_page, pretrained_page
+    from mixlab.comparison import compare_page, methods, pretrained_page
     from mixlab.comparison.compare import compare as compare_trained
     from mixlab.comparison.compare_pretrained import compare_pretrained, compares_pretrained, default_weights
     from mixlab.comparison.comparison_tables import tables
@@ -91,6 +92,7 @@ def compare(
         )
         result_tables, page = pretrained_tables(pretrained), pretrained_page.pretrained_page(pretrained)
         results, repeated = pretrained.results(), pretrained_page.repeating_command(pretrained)
+        paper = methods.of_pretrained(pretrained)
         sentences = [pretrained.conclusion, pretrained.detectable, pretrained.warning]
     else:
         settings = _settings(folds, training_options)
@@ -107,6 +109,7 @@ def compare(
             )
         result_tables, page = tables(trained), compare_page.compare_page(trained)
         results, repeated = trained.results(), compare_page.repeating_command(trained)
+        paper = methods.of_trained(trained)
         sentences = [trained.conclusion, trained.detectable]
     described = {
         "title": page.title,
@@ -114,6 +117,7 @@ def compare(
         "date": date.today().isoformat(),
         "summary": sentences[0],
         "notes": sentences[1:],
+        **asdict(paper),
         "tables": [table.to_dict() for table in result_tables],
     }
     with atomic_folder(folder) as temporary:

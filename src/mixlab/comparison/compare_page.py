@@ -4,6 +4,7 @@ import tomli_w
 
 from mixlab.comparison.comparison import Comparison
 from mixlab.comparison.comparison_tables import choice_table, costs_table, pairs_table, tuned_for
+from mixlab.comparison.methods import of_trained
 from mixlab.comparison.recommendation_page import (
     bounds_figure,
     capitalized,
@@ -19,7 +20,6 @@ from mixlab.report.curves import learning_curves
 from mixlab.report.forest_plot import dot_plot
 from mixlab.report.machine import machine_facts
 from mixlab.report.page import Code, Details, KeyValues, Metric, Page, Section, Summary, written_by
-from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.tasks.classification import CLASSIFICATION
 
@@ -129,20 +129,21 @@ def _run_details(comparison: Comparison) -> Section:
     ]
     return Section(
         "Run details",
-        [*dataset.notes, KeyValues(facts), "To repeat the comparison:", Code(repeating_command(comparison)), *recipes],
+        [
+            *dataset.notes,
+            *of_trained(comparison).blocks(),
+            KeyValues(facts),
+            "To repeat the comparison:",
+            Code(repeating_command(comparison)),
+            *recipes,
+        ],
     )
 
 
 def _budget(comparison: Comparison) -> str:
-    settings, first = comparison.settings, comparison.names[0]
-    if settings.match == "seconds":
-        length = f"as many seconds of training as {first}"
-    elif settings.minutes is not None:
-        length = f"{settings.minutes:g} minutes for the whole comparison, shared equally"
-    else:
-        length = pluralize(comparison[first].candidate.job.recipe.epochs or 0, "epoch")
-    scaled = f"; widths scaled to the {settings.match} of {first}" if settings.match in ("parameters", "macs") else ""
-    return f"{comparison.seeds} of each model, {length}{scaled}"
+    settings = comparison.settings
+    scaled = f"; widths scaled to the {settings.match} of {comparison.names[0]}" if settings.scales_widths else ""
+    return f"{comparison.seeds} of each model, {comparison.length}{scaled}"
 
 
 def repeating_command(comparison: Comparison) -> str:

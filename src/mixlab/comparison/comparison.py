@@ -204,6 +204,16 @@ class Comparison:
         return pluralize(self.settings.seeds, "seed")
 
     @property
+    def length(self) -> str:
+        """How long each training was, in words."""
+        settings, first = self.settings, self.model_results[0]
+        if settings.match == "seconds":
+            return f"as many seconds of training as {first.name}"
+        if settings.minutes is not None:
+            return f"{settings.minutes:g} minutes for the whole comparison, shared equally"
+        return pluralize(first.candidate.job.recipe.epochs or 0, "epoch")
+
+    @property
     def test_samples(self) -> str:
         """ "200 test images"."""
         return pluralize(len(self.dataset.splits["test"]), f"test {self.dataset.noun}")

@@ -62,7 +62,7 @@ def choice_table(comparison: Comparison) -> Table:
         *bound_notes(comparison, _bound_scope(comparison)),
         f"The validation {noun}s are merged into train, because nothing is selected: the settings are fixed, the "
         f"last weights are evaluated, and the test {noun}s are used once.",
-        _tuning_note(comparison),
+        settings_note(comparison),
         *_concurrency_note(comparison),
         *(f"{name} is {_DESCRIPTIONS[name]}." for name in comparison.names if name in _DESCRIPTIONS),
     ]
@@ -187,7 +187,8 @@ def _significance(pair: Pair) -> str:
     return "significant" if pair.is_significant_holm else "significant alone"
 
 
-def _tuning_note(comparison: Comparison) -> str:
+def settings_note(comparison: Comparison) -> str:
+    """How the settings of the recipes were chosen."""
     noun = comparison.dataset.noun
     if comparison.compared.settings_note:
         return comparison.compared.settings_note

@@ -5,6 +5,7 @@ import shlex
 import tomli_w
 
 from mixlab.comparison.compare_pretrained import default_weights
+from mixlab.comparison.methods import of_pretrained
 from mixlab.comparison.pretrained_comparison import WARNING, PretrainedComparison
 from mixlab.comparison.pretrained_tables import choice_table, heads_table, pairs_table
 from mixlab.comparison.recommendation_page import (
@@ -138,7 +139,8 @@ def _run_details(comparison: PretrainedComparison) -> Section:
         result.name: f"SHA-256 of the tensors {result.backbone.weights.digest}" for result in comparison.model_results
     }
     repeat = ["To repeat the comparison:", Code(repeating_command(comparison))]
-    return Section("Run details", [*notes, KeyValues(facts), KeyValues(digests), *repeat])
+    paper = of_pretrained(comparison).blocks()
+    return Section("Run details", [*notes, *paper, KeyValues(facts), KeyValues(digests), *repeat])
 
 
 def repeating_command(comparison: PretrainedComparison) -> str:

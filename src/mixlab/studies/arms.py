@@ -27,6 +27,7 @@ from mixlab.measure import machine
 from mixlab.measure.machine import pick_device
 from mixlab.report.numbers import duration
 from mixlab.report.progress import Log
+from mixlab.report.references import data_references
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
 from mixlab.runs.folder import Run
@@ -36,7 +37,7 @@ from mixlab.stats.intervals import mean_interval
 from mixlab.studies.answers import predictions_of
 from mixlab.studies.arms_result import Arm, ArmsResult
 from mixlab.studies.initial_weights import arm_before, data_of, started_job, with_arm_before, with_stand_ins
-from mixlab.studies.methods import data_references, model_references, trainings_protocol, trainings_text
+from mixlab.studies.methods import trainings_protocol, trainings_text
 from mixlab.studies.result import StudyResult
 from mixlab.training.job import Job
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
@@ -46,6 +47,7 @@ from mixlab.training.training import Training, estimated_seconds
 from mixlab.weights.load import load_pretrained
 from mixlab.weights.source import is_pretrained
 from mixlab.zoo.architecture import Architecture, architecture, macs_of
+from mixlab.zoo.references import model_references
 
 Result = TypeVar("Result", bound=StudyResult, covariant=True)
 

@@ -12,11 +12,12 @@ from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
 from mixlab.report.forest_plot import forest_plot
 from mixlab.report.page import Code, Details, Section, Summary
+from mixlab.report.references import bibtex
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import number_range, pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import mean_interval
-from mixlab.studies.methods import bibtex, tests_paragraph, tests_references
+from mixlab.studies.methods import tests_paragraph, tests_references
 from mixlab.studies.result import SIGNS, Claim, Finding, Sample, findings_of, run_details, verdicts_sentence
 
 _DIGITS = 9
@@ -111,7 +112,7 @@ class ArmsResult:
     facts            additional facts of the run details
     metric           the key and the title of the scores, in per cent
     protocol         sentences of the methods paragraph about the trainings
-    references       keys of references.bib
+    references       keys of `mixlab.report.references`
     training_seconds  the duration of the steps of every training, also of arms that are not in `arms`
     """
 

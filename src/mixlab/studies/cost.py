@@ -26,8 +26,8 @@ from mixlab.report.text import join_words
 from mixlab.speed.allocator import retain_freed_memory
 from mixlab.studies.cost_result import FIXED_PATCHES, MORE_PATCHES, WIDENED, CostResult, Point
 from mixlab.studies.grids import require_distinct
-from mixlab.studies.methods import model_references
 from mixlab.zoo.architecture import Architecture, architecture, family_of
+from mixlab.zoo.references import model_references
 
 COST = "about a minute; needs no data"
 

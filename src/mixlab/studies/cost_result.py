@@ -10,13 +10,15 @@ from typing import Any, Literal
 from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
 from mixlab.report.lines import LineLegend, line_panel
+from mixlab.report.machine import software_sentence
 from mixlab.report.page import Section, Summary
+from mixlab.report.references import bibtex
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import join_words, pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import median_interval
 from mixlab.stats.polynomial import exact_quadratic, fitted_quadratic
-from mixlab.studies.methods import bibtex, software_sentence, tests_references, tests_sentences
+from mixlab.studies.methods import tests_references, tests_sentences
 from mixlab.studies.result import Claim, Finding, Sample, findings_of, run_details
 
 MORE_PATCHES, FIXED_PATCHES = "more patches", "larger patches"
@@ -71,7 +73,7 @@ class Point:
 class CostResult:
     """Counted and measured cost: a StudyResult.
 
-    references  keys of references.bib, of the models
+    references  keys of `mixlab.report.references`, of the models
     """
 
     settings: Mapping[str, Any]

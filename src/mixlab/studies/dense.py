@@ -19,6 +19,7 @@ from mixlab.evaluation.class_maps import ClassMapper
 from mixlab.evaluation.segmentation_metrics import METRICS, SegmentationScores
 from mixlab.evaluation.segmentation_scoring import score_split
 from mixlab.measure.machine import pick_device
+from mixlab.report.references import data_references
 from mixlab.report.table import Cell, Column, Table
 from mixlab.runs.folder import Run
 from mixlab.speed.inference import Inference
@@ -40,7 +41,7 @@ from mixlab.studies.dense_claims import (
 )
 from mixlab.studies.dense_start import segmenters_of, start_note, with_start
 from mixlab.studies.grids import words
-from mixlab.studies.methods import data_references, trainings_protocol
+from mixlab.studies.methods import trainings_protocol
 from mixlab.training.recipes.parse import parse_training_recipe
 from mixlab.training.recipes.schema import Recipe
 from mixlab.weights.load import build_with_weights, load_pretrained

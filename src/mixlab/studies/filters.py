@@ -20,15 +20,17 @@ from mixlab.errors import UserError
 from mixlab.measure import machine
 from mixlab.models.contract import height_and_width
 from mixlab.report.image_panels import ImageFigure
+from mixlab.report.machine import software_sentence
 from mixlab.report.page import Section, Summary
 from mixlab.report.progress import Log
+from mixlab.report.references import bibtex
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import join_words, number_range, pluralize
 from mixlab.runs.store import finished_run
 from mixlab.stats.paired import holm
 from mixlab.studies.filter_maps import order_with_inverses
 from mixlab.studies.filter_panels import attention_panel, maps_panel, stem_panel
-from mixlab.studies.methods import bibtex, model_references, run_note, software_sentence
+from mixlab.studies.methods import run_note
 from mixlab.studies.model_filters import (
     UNITS,
     channel_attention_maps,
@@ -42,6 +44,7 @@ from mixlab.studies.result import ALPHA, Finding, run_details
 from mixlab.studies.smoothness import Smoothness, smoothness, smoothness_claim, smoothness_table
 from mixlab.studies.symmetry import patch_size_of
 from mixlab.weights.load import build_with_weights, load_pretrained
+from mixlab.zoo.references import model_references
 
 COST = "a few seconds; needs trained weights"
 
@@ -68,7 +71,7 @@ class FiltersResult:
               convolution
     measured  the smoothness of all blocks with filters over positions
     attention of a DaViT, by block: maps (group, d, d)
-    references  keys of references.bib, of the model
+    references  keys of `mixlab.report.references`, of the model
     """
 
     settings: Settings

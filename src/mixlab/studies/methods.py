@@ -1,17 +1,14 @@
-"""What a paper needs of a study: the methods paragraph, and BibTeX entries of what was used (references.bib)."""
+"""The methods paragraph of a study, and the references of its tests."""
 
-import re
 from collections.abc import Mapping, Sequence
-from importlib.metadata import metadata, version
-from importlib.resources import files
 from typing import Any
 
 from mixlab.data.dataset import Dataset
+from mixlab.report.machine import software_sentence
 from mixlab.report.numbers import duration
 from mixlab.report.text import join_words, number_range, pluralize
 from mixlab.studies.result import ALPHA, Finding, margin_text
 from mixlab.training.training import Training
-from mixlab.zoo.architecture import Architecture
 
 
 def trainings_text(seconds: Sequence[float], concurrent: int) -> str:
@@ -89,62 +86,11 @@ def tests_sentences(findings: Sequence[Finding]) -> list[str]:
     return sentences
 
 
-def software_sentence(environment: Mapping[str, Any]) -> str:
-    """The sentence about device and versions."""
-    versions = environment["versions"]
-    commit = f" (commit {environment['commit'][:12]})" if environment.get("commit") else ""
-    return (
-        f"All results are from mixlab {versions['mixlab']}{commit} and PyTorch {versions['torch']} on "
-        f"{environment['device']}."
-    )
-
-
 def tests_references(findings: Sequence[Finding]) -> list[str]:
     """The keys of the entries for intervals of Student's t and for the tests of `tests_sentences`."""
     expected = {finding.claim.expected for finding in findings}
     equality = ["schuirmann"] if "equal" in expected else []
     return ["student", *equality, *(["holm"] if len(findings) > 1 else [])]
-
-
-def model_references(model: Architecture) -> list[str]:
-    """The keys of the entries for a model."""
-    family, name = model.family, model.config.get("name", "")
-    if family == "timm":
-        return ["resnet", "timm"] if "resnet" in name else ["vit", "timm"] if "vit" in name else ["timm"]
-    # A variant is named by its change and the family that it changes, such as variant:ablated_davit.
-    return _known([re.split("[:_]", family)[-1] if family.startswith("variant:") else family])
-
-
-def data_references(name: str) -> list[str]:
-    """The keys of the entries for a dataset, given by the string that opens it."""
-    return _known([name.partition(":")[0]])
-
-
-def bibtex(keys: Sequence[str]) -> str:
-    """The entries for mixlab and PyTorch, and those with these keys, separated by empty lines. None is repeated."""
-    entries = _entries()
-    return "\n\n".join([_own_entry(), *(entries[key] for key in dict.fromkeys(["pytorch", *keys]))]) + "\n"
-
-
-def _own_entry() -> str:
-    lines = [
-        "@software{mixlab,",
-        "  author = {{The mixlab developers}},",
-        f"  title = {{{metadata('mixlab')['Summary'].rstrip('.')}}},",
-        f"  version = {{{version('mixlab')}}}",
-        "}",
-    ]
-    return "\n".join(lines)
-
-
-def _entries() -> dict[str, str]:
-    text = (files("mixlab") / "studies" / "references.bib").read_text(encoding="utf-8")
-    return {key: entry.strip() for entry, key in re.findall(r"(^@\w+\{(\w+),.*?^\})", text, flags=re.M | re.S)}
-
-
-def _known(keys: Sequence[str]) -> list[str]:
-    entries = _entries()
-    return [key for key in keys if key in entries]
 
 
 def _were(findings: Sequence[Finding]) -> str:

@@ -22,20 +22,22 @@ from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
 from mixlab.report.image_panels import ImageFigure, ImagePanel, sequential
 from mixlab.report.lines import LineLegend, line_panel
+from mixlab.report.machine import software_sentence
 from mixlab.report.page import Section, Summary
 from mixlab.report.progress import Log
+from mixlab.report.references import bibtex
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import join_words, pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.studies.grids import require_distinct
 from mixlab.studies.jacobian import Mixing, effective_receptive_field, half_area, mixing_of
-from mixlab.studies.methods import bibtex, model_references, software_sentence
 from mixlab.studies.mixing_claims import mixing_findings
 from mixlab.studies.mixing_modules import FIXED, mixing_modules
 from mixlab.studies.result import Finding, run_details, verdicts_sentence
 from mixlab.weights.load import build_with_weights, load_pretrained
 from mixlab.weights.source import is_pretrained
 from mixlab.zoo.architecture import Model, architecture, create_model
+from mixlab.zoo.references import model_references
 
 COST = "less than a minute; needs no data"
 
@@ -60,7 +62,7 @@ class Measured:
     """A model: what its modules mix, in the order in which they are applied, and its effective receptive field.
 
     field       mean squared gradient by pixel (row, column)
-    references  keys of references.bib
+    references  keys of `mixlab.report.references`
     """
 
     modules: tuple[Mixing, ...]

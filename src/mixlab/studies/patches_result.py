@@ -12,12 +12,12 @@ from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
 from mixlab.report.forest_plot import forest_plot
 from mixlab.report.grouped_plot import grouped_plot
+from mixlab.report.references import data_references
 from mixlab.report.table import Cell as TableCell
 from mixlab.report.table import Column, Table
 from mixlab.studies.arm_costs import costs_table
 from mixlab.studies.arms import TrainedArms
 from mixlab.studies.arms_result import Arm, ArmsResult, Quantity
-from mixlab.studies.methods import data_references
 from mixlab.studies.patches_claims import claims
 from mixlab.studies.patches_design import (
     IMAGES,

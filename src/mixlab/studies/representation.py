@@ -23,17 +23,19 @@ from mixlab.errors import UserError
 from mixlab.measure import machine
 from mixlab.models.davit import DaViT, DaViTBlock
 from mixlab.report.progress import Log
+from mixlab.report.references import data_references
 from mixlab.report.text import join_words
 from mixlab.runs.folder import open_run
 from mixlab.stats.intervals import proportion_interval
 from mixlab.stats.similarity import debiased_cka, error_consistency, gram, unbiased_hsic
 from mixlab.studies.cue_conflict import partners, with_amplitudes_of
 from mixlab.studies.grids import require_distinct
-from mixlab.studies.methods import data_references, model_references, run_note
+from mixlab.studies.methods import run_note
 from mixlab.studies.representation_claims import alone
 from mixlab.studies.representation_result import Pair, RepresentationResult
 from mixlab.weights.load import Pretrained, build_with_weights, load_pretrained
 from mixlab.zoo.architecture import Model
+from mixlab.zoo.references import model_references
 from mixlab.zoo.timm_models import TimmModel
 
 COST = "about a minute; needs trained runs"

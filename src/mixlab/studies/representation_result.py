@@ -15,13 +15,15 @@ from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
 from mixlab.report.forest_plot import forest_plot
 from mixlab.report.heat_map import HeatMap, heat_maps
+from mixlab.report.machine import software_sentence
 from mixlab.report.page import Section, Summary
+from mixlab.report.references import bibtex
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import proportion_interval
 from mixlab.stats.pairs_of_repetitions import pseudo_values
-from mixlab.studies.methods import bibtex, software_sentence, tests_references, tests_sentences
+from mixlab.studies.methods import tests_references, tests_sentences
 from mixlab.studies.representation_claims import GROUPINGS, Alone, claims_about
 from mixlab.studies.result import Finding, Sample, findings_of, run_details, verdicts_sentence
 
@@ -59,7 +61,7 @@ class RepresentationResult:
     names     of these images
     alone     images that one model alone classifies correctly, in the order of the models
     shape     answers with the class of the shapes, and with the class of the texture, for images with both cues
-    references  keys of references.bib, of models and data
+    references  keys of `mixlab.report.references`, of models and data
     """
 
     data: str

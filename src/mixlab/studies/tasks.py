@@ -20,14 +20,16 @@ from mixlab.measure import machine
 from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
 from mixlab.report.forest_plot import forest_plot
+from mixlab.report.machine import software_sentence
 from mixlab.report.numbers import number
 from mixlab.report.page import Section, Summary
 from mixlab.report.progress import Log
+from mixlab.report.references import bibtex
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
 from mixlab.stats.estimate import Estimate
-from mixlab.studies.methods import bibtex, model_references, software_sentence
 from mixlab.studies.result import Finding, run_details
+from mixlab.zoo.references import model_references
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +106,7 @@ class TasksResult:
     tasks    all tasks of the study
     results  by the name of the task, of those that could be evaluated
     missing  by the name of the task, why the others could not
-    references  keys of references.bib
+    references  keys of `mixlab.report.references`
     """
 
     title: str
@@ -252,7 +254,7 @@ def run_tasks(
     """Evaluate a probe of a model on every task whose dataset is there.
 
     score       what the mean over all tasks is called
-    references  keys of references.bib, of the tasks
+    references  keys of `mixlab.report.references`, of the tasks
 
     Raises UserError if the weights can't be loaded, or no task can be evaluated.
     """
