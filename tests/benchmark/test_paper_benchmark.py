@@ -146,6 +146,17 @@ def test_a_model_without_its_library_gives_the_sentence_as_its_reason(tmp_path: 
     assert not list(tmp_path.iterdir())
 
 
+def test_a_model_that_fails_in_its_library_gives_the_error_as_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def measure(counted: Counted, device: torch.device) -> PaperSpeed:
+        raise TypeError("unexpected keyword")
+
+    monkeypatch.setattr(paper_speeds, "_measure", measure)
+    ((_, reason),) = measure_models([TINY], tmp_path, CPU, lambda message: None)
+    assert reason == "TypeError: unexpected keyword"
+
+
 def test_a_model_is_measured_in_the_faster_mode_beside_a_matrix_product(tmp_path: Path):
     ((_, found),) = measure_models([TINY], tmp_path, CPU, lambda message: None)
     assert isinstance(found, PaperSpeed)

@@ -7,16 +7,18 @@ from torch import nn
 from mixlab.benchmark.timm_peer import timm_network
 from mixlab.zoo.architecture import architecture
 
-SMALL = {
-    "mixer_nano": {"depth": 2, "gelu": "erf"},
-    "convmixer_nano": {"depth": 2},
-    "davit_nano": {},
-}
+SMALL = [
+    ("mixer_nano", {"depth": 2}),
+    ("mixer_nano", {"depth": 2, "gelu": "erf"}),
+    ("convmixer_nano", {"depth": 2}),
+    ("convmixer_nano", {"depth": 2, "activation": "relu"}),
+    ("davit_nano", {}),
+]
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_the_peer_computes_the_same_logits(name):
-    model = architecture(name, **SMALL[name])
+@pytest.mark.parametrize(("name", "fields"), SMALL)
+def test_the_peer_computes_the_same_logits(name, fields):
+    model = architecture(name, **fields)
     ours, theirs = model.build().eval(), timm_network(model)
     assert theirs is not None
     nn.init.normal_(ours.get_submodule("head").get_parameter("weight"))

@@ -131,7 +131,9 @@ def test_a_run_that_was_trained_on_its_validation_images_needs_data(
     merged = Dataset("shades", shades.classes, {name: shades.splits[name] for name in ("train", "test")})
     monkeypatch.setattr(module, "run_of", lambda source: object())
     monkeypatch.setattr(module, "open_evaluation_data", lambda *_: EvaluationData(merged, ""))
-    with pytest.raises(UserError, match=f"was trained on its validation {noun}s, so int8 can't .* give other {noun}s"):
+    with pytest.raises(
+        UserError, match=f"was trained on the validation {noun}s of .* so int8 can't .* give other {noun}s"
+    ):
         int8_forward(pretrained, "runs/first", None)
 
 

@@ -123,7 +123,7 @@ def measure_models(
             speed = _measure(counted, device)
         except UserError as error:  # a library is not installed
             yield counted, str(error)
-        except (RuntimeError, MemoryError) as error:
+        except Exception as error:  # models of other libraries fail in many ways
             yield counted, in_one_line(error)
         else:
             write_json(file, asdict(speed))

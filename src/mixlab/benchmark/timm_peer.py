@@ -3,6 +3,8 @@
 It is built from timm's class, because timm has registered names for some sizes only.
 """
 
+from functools import partial
+
 from torch import nn
 
 from mixlab.models.convmixer import ConvMixerConfig
@@ -34,6 +36,7 @@ def timm_network(architecture: Architecture) -> nn.Module | None:
                 num_blocks=config.depth,
                 embed_dim=config.channels,
                 mlp_ratio=(config.token_hidden / config.channels, config.channel_hidden / config.channels),
+                act_layer=partial(nn.GELU, approximate="none" if config.gelu == "erf" else "tanh"),  # pyright: ignore[reportArgumentType]
             )
         case ConvMixerConfig():
             return ConvMixer(

@@ -229,17 +229,19 @@ def _images(source: str | Path, data: str | None, pretrained: Pretrained) -> Dat
     classes, noun = pretrained.classes, pretrained.image_preprocess.noun
     example = "audio:PATH" if noun == "sound" else "folder:PATH"
     if data is not None:
-        return open_dataset(data).relabelled(classes)
-    if run_of(str(source)) is None:
+        dataset = open_dataset(data).relabelled(classes)
+    elif run_of(str(source)) is not None:
+        dataset = open_evaluation_data(str(source), None, classes).dataset
+    else:
         raise UserError(
             f"int8 needs training {noun}s to calibrate {source} and validation {noun}s to compare it with fp32: give "
             f"them with --data, for example --data {example}."
         )
-    dataset = with_unseen_validation(open_evaluation_data(str(source), None, classes).dataset, str(source), quiet=True)
+    dataset = with_unseen_validation(dataset, str(source), quiet=True)
     if "validation" not in dataset.splits:
         raise UserError(
-            f"{source} was trained on its validation {noun}s, so int8 can't be compared with fp32: give other {noun}s "
-            f"with --data, for example --data {example}."
+            f"{source} was trained on the validation {noun}s of {dataset.name}, so int8 can't be compared with fp32: "
+            f"give other {noun}s with --data, for example --data {example}."
         )
     return dataset
 

@@ -12,6 +12,7 @@ from mixlab.files import WriteError, cache_folder, read_cached_json, write_json
 from mixlab.measure.machine import device_name
 from mixlab.runs.store import store_key
 from mixlab.speed.inference_plan import InferencePlan
+from mixlab.speed.network_cache import library_versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,6 @@ def timings_file(model: nn.Module, images: Tensor) -> Path:
         "image": list(images.shape[1:]),
         "device": device_name(images.device),
         "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "versions": library_versions(),
     }
     return cache_folder() / "timings" / f"inference-{store_key(key)}.json"

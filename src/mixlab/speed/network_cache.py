@@ -77,12 +77,17 @@ _Parts = Mapping[str, UInt8[np.ndarray, " byte"]]
 """The bytes of an entry: "graph", "weights" and "checksum"."""
 
 
-def _file(key: Mapping[str, Any]) -> Path:
+def library_versions() -> dict[str, str]:
+    """Of the installed libraries that build, convert or run models."""
     versions = {}
     for package in _PACKAGES:
         with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
-    return cache_folder() / "networks" / f"{store_key({**key, 'versions': versions})}.safetensors"
+    return versions
+
+
+def _file(key: Mapping[str, Any]) -> Path:
+    return cache_folder() / "networks" / f"{store_key({**key, 'versions': library_versions()})}.safetensors"
 
 
 def _serialized(network: "openvino.Model") -> _Parts:

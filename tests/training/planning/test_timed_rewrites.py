@@ -66,6 +66,16 @@ def test_rewrites_are_selected_if_they_are_faster(make_job, timed):
     assert timings.plan(job, ComputeMode("bf16")).rewrites == TrainingRewrites()
 
 
+def test_a_mode_that_is_clearly_faster_only_with_rewrites_is_selected_with_them(make_job, monkeypatch):
+    def time_steps(steps: dict[Plan, Any], **_: Any) -> dict[Plan, float]:
+        seconds = {("fp32", False): 1.0, ("fp32", True): 1.2, ("bf16", False): 0.955, ("bf16", True): 0.91}
+        return {plan: seconds[plan.mode.precision, bool(plan.rewrites.names)] for plan in steps}
+
+    monkeypatch.setattr(autotune, "time_steps", time_steps)
+    plan, seconds = select_plan(make_job("speed=auto", *CONVMIXER), no_message)
+    assert (plan.mode.precision, bool(plan.rewrites.names), seconds) == ("bf16", True, 0.91)
+
+
 @pytest.mark.usefixtures("timed")
 def test_rewrites_are_stored_with_the_timings(make_job, monkeypatch):
     job = make_job("speed=auto", LONG, *CONVMIXER)

@@ -178,7 +178,7 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
             )
         else:
             by_mode = {mode: {plan: seconds[plan] for plan in seconds if plan.mode == mode} for mode in modes}
-            fastest = {mode: pick_fastest(of_mode) for mode, of_mode in by_mode.items() if of_mode}
+            fastest = {mode: _fastest(of_mode, stock, seconds[stock]) for mode, of_mode in by_mode.items() if of_mode}
             return Timings(
                 micro_batch,
                 freed_memory,
@@ -187,6 +187,14 @@ def time_job(job: Job, log: Log, processes: int = 1) -> Timings:
                 complete=len(seconds) == len(plans) and has_time_for_kernels(training_seconds),
                 kernels=kernels,
             )
+
+
+def _fastest(of_mode: Mapping[Plan, float], stock: Plan, stock_seconds: float) -> Plan:
+    """The plan of a mode: without rewrites, unless they are clearly faster, or the mode is so only with them."""
+    plan = pick_fastest(of_mode)
+    if pick_fastest({stock: stock_seconds, plan: of_mode[plan]}) == plan:
+        return plan
+    return min(of_mode, key=of_mode.__getitem__)
 
 
 def total_steps(job: Job) -> int:
