@@ -27,6 +27,7 @@ COVERED_ELSEWHERE = {
     'pip install ".[baselines]"': "tests/test_wheel.py builds and checks the wheel",
     "mixlab compare --data cifar10 --models mixer_nano,convmixer_nano,davit_nano --minutes 67": "takes an hour; "
     "tests/comparison/test_compare.py compares at equal time",
+    "mixlab compare --data folder:pets": "docs/compare.md has the command for two of the models",
     "mixlab compare --data digits": "tests/comparison/test_main_job.py runs it with three of the five models",
     "python benchmarks/recommendation.py --out rates.json": "tests/stats/test_recommendation_benchmark.py",
     "python benchmarks/recommendation.py --part folds --out folds.json": "tests/stats/test_recommendation_benchmark.py",
