@@ -154,6 +154,11 @@ def _benchmark_claims(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
             claims.append({"claim": name, "value": value, "goal": content.get("goals", {}).get(model)})
             if model in content.get("minimums", {}):
                 claims.append({"claim": f"{name}, minimum", "value": value, "goal": content["minimums"][model]})
+        stock = [each for each in result["rows"] if each["name"] in ("eager", "compiled")]
+        if result["task"] == "training" and stock:
+            fastest = max(stock, key=lambda each: each["images_per_second"])
+            name = f"{what}: peak memory of mixlab / the fastest mode of stock PyTorch"
+            claims.append({"claim": name, "value": row["peak_bytes"] / fastest["peak_bytes"], "at_most": 1.0})
         if model in content.get("peak_goals", {}):
             name = f"{what}: fraction of the matrix peak"
             claims.append({"claim": name, "value": row["fraction_of_peak"], "goal": content["peak_goals"][model]})

@@ -1,6 +1,7 @@
 """The page about performance counts measured numbers as results, and states for each goal whether it is reached."""
 
 import json
+import re
 import runpy
 from pathlib import Path
 
@@ -73,13 +74,15 @@ def test_goals_and_minimums_of_trainings_are_on_the_page(tmp_path):
         "seconds": [1.0] * 6,
     }
     row |= {"layout": "contiguous", "peak_bytes": 2**20, "fraction_of_peak": 0.5}
-    result = {"model": "a", "task": "training", "batch": 4, "rows": [row]}
+    stock = [row | {"name": "eager", "peak_bytes": 2**19}, row | {"name": "compiled", "images_per_second": 1.0}]
+    result = {"model": "a", "task": "training", "batch": 4, "rows": [row, *stock]}
     result |= {"ratios": {"best_stock": 2.2, "timm": None}, "ratio_intervals": {"best_stock": [2, 2.4], "timm": None}}
     content = {"kind": "benchmark", "date": "2026-01-01", "machine": {"device": "a CPU", "threads": 2}}
     content |= {"results": [result], "goals": {"a": 2.5}, "minimums": {"a": 2}}
     (tmp_path / "2026-01-01-training.json").write_text(json.dumps(content))
     page = SCRIPT["page"](tmp_path)
-    assert "**1 of 2 goals**" in page
+    assert "**2 of 3 goals**" in page
+    assert re.search(r"peak memory of mixlab / the fastest mode of stock PyTorch +\| +2\.00 +\| ≤ 1 +\| \*\*no", page)
     assert all(text in page for text in ("a, training, batch 4, bf16: images/s", "≥ 2.5 | **no**", "≥ 2   | yes"))
 
 
