@@ -38,6 +38,9 @@ Line = Sequence[tuple[float, Estimate]]
 
 FRONTIER = "frontier"
 
+SIDE_BY_SIDE = "Points with intervals at the same place are drawn side by side."
+"""For the caption of a figure with such points."""
+
 
 @dataclass(frozen=True, slots=True)
 class LineLegend:
@@ -86,7 +89,9 @@ def line_panel(
     names: Sequence[str],
     frontier: Sequence[tuple[float, float]] = (),
 ) -> Panel:
-    """A panel with the lines of `lines`. Its figure has a `LineLegend`. Intervals at the same x are drawn side by side.
+    """A panel with the lines of `lines`. Its figure has a `LineLegend`.
+
+    Points with intervals at the same x are drawn side by side.
 
     names     all names, which determine the colours and markers
     frontier  the best points, joined by a broad line under the others

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
-from mixlab.report.lines import LineLegend, line_panel
+from mixlab.report.lines import SIDE_BY_SIDE, LineLegend, line_panel
 from mixlab.report.machine import software_sentence
 from mixlab.report.page import Section, Summary
 from mixlab.report.references import bibtex
@@ -315,7 +315,7 @@ def _figure(
         up = quantity.axis.logarithmic_over_a_decade(estimate.value for _, estimate in points)
         panels.append(line_panel(shown, across, up, names=names))
     counted, measured = (join_words([one.name for one in group]) for group in (_COUNTED, _MEASURED))
-    caption = [f"{counted.capitalize()} are counted; {measured} are measured.", *_coinciding(lines)]
+    caption = [f"{counted.capitalize()} are counted; {measured} are measured.", SIDE_BY_SIDE, *_coinciding(lines)]
     return Figure(title, panels, " ".join(caption), LineLegend(list(lines), names))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mixlab.report.axes import Axis
 from mixlab.report.figure import Figure
-from mixlab.report.lines import LineLegend, line_panel
+from mixlab.report.lines import SIDE_BY_SIDE, LineLegend, line_panel
 from mixlab.report.table import Column
 from mixlab.report.text import number_range, pluralize
 from mixlab.stats.estimate import Estimate
@@ -206,7 +206,10 @@ def _rounded(values: Sequence[float] | np.ndarray) -> tuple[float, ...]:
 
 
 def _figures(settings: Any, found: Mapping[str, Trained]) -> tuple[Figure, ...]:
-    over = "Points are means over class splits, lines 95 % intervals."
+    over = (
+        "Points are means over class splits, lines 95 % intervals, which include that some splits are more difficult; "
+        f"the claims compare models on the same splits. {SIDE_BY_SIDE}"
+    )
     few_shot = _figure("Few-shot accuracy", "top-1", "%", settings, found, lambda one: one.few_shot, over)
     caption = f"Training minus test accuracy on the known classes. {over}"
     return few_shot, _figure("Train-test gap", "gap", "points", settings, found, lambda one: one.gap, caption)
