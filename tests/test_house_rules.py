@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "mixlab"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FOLDERS = sorted(path.parent for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE)
+WRITTEN = [page for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")] if page.name != "performance.md"]
 TEXTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "tests").rglob("*.md")]
 
 
@@ -75,6 +76,13 @@ def test_links_into_the_repository_exist(text: Path):
 def test_links_to_sections_exist(text: Path):
     for target, section in re.findall(r"\]\(([^)#\s:]*)#([\w-]+)\)", text.read_text(encoding="utf-8")):
         assert section in sections(text.parent / target if target else text), f"{text.name}: {target}#{section}"
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_prose_has_at_most_120_characters_a_line(page: Path):
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    prose = [line for line in text.splitlines() if not re.match(r"#|\||!|\*[^*]|Evidence:|.*<", line)]
+    assert not [line for line in prose if len(line) > 120]
 
 
 def sections(page: Path) -> set[str]:
