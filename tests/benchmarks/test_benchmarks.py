@@ -101,10 +101,10 @@ def test_start_up_times_all_commands_in_new_processes(tmp_path):
 
     results = json.loads(out.read_text())
     assert {name: len(samples) for name, samples in results["seconds"].items()} == dict.fromkeys(
-        ("help", "models", "predict", "bare"), 1
+        ("help", "models", "predict", "bare PyTorch", "PyTorch with timm"), 1
     )
     assert all(claim["value"] > 0 for claim in results["claims"])
-    assert "`mixlab predict` of one photograph / bare PyTorch with timm, time" in finished.stdout
+    assert "`mixlab predict` of one photograph / bare PyTorch, time" in finished.stdout
 
 
 @pytest.mark.long
