@@ -1,9 +1,11 @@
 """Estimates with intervals in the documentation are those of the result pages that their section links."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+from scipy.stats import ttest_ind
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = ("studies.md", "common_claims.md", "compare.md")
@@ -58,3 +60,11 @@ def test_an_estimate_may_be_rounded_or_have_the_opposite_sign() -> None:
     (found,) = estimates("| a | −3.14 [−4.00, 1.26] |")
     assert is_of(("3.1", "−1.3", "4.0"), found) and is_of(("−3", "−4", "1"), found)
     assert not is_of(("3.2", "−1.3", "4.0"), found) and not is_of(("3.1", "4.0"), found)
+
+
+def test_the_interval_of_the_spoken_digits_has_the_spread_of_both_splits() -> None:
+    arms = json.loads((DOCS / "results" / "spoken-digits" / "results.json").read_text(encoding="utf-8"))["arms"]
+    scores = {arm["name"]: arm["scores"] for arm in arms}
+    welch = ttest_ind(scores["resnet_nano, official split"], scores["resnet_nano, unseen speakers"], equal_var=False)
+    low, high = welch.confidence_interval()
+    assert f"is {low:.1f} to {high:.1f} in place" in (DOCS / "studies.md").read_text(encoding="utf-8")
