@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Int64
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from mixlab.data.dataset import EMPTY_DIGEST, Split, content_digest, stored_bytes
 from mixlab.data.rng import epoch_order
@@ -80,6 +78,9 @@ class GroupedSplit:
         """Merge the groups of linked images; `pairs` has their indices."""
         if not pairs:
             return self
+        from scipy.sparse import coo_array  # a prediction needs neither
+        from scipy.sparse.csgraph import connected_components
+
         first, second = self.group_ids[np.array(pairs)].T
         size = int(self.group_ids.max()) + 1
         links = coo_array((np.ones(len(pairs)), (first, second)), shape=(size, size))

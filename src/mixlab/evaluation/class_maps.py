@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from mixlab.data.preprocess import RESAMPLING, Preprocess
 from mixlab.errors import UserError
-from mixlab.evaluation.evaluate import require_finite
+from mixlab.evaluation.finite import require_finite
 from mixlab.speed.inference import Inference
 
 Pixels = UInt8[np.ndarray, "row column 3"]

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from mixlab.data.any_preprocess import AnyPreprocess
 from mixlab.data.batches import Batch, EvalBatches
 from mixlab.data.dataset import Split
-from mixlab.errors import UserError
 from mixlab.evaluation.evaluation import Evaluation, EvaluationBuffer
+from mixlab.evaluation.finite import require_finite
 from mixlab.evaluation.parts import Part, PartStore, Scores, images_per_part
 from mixlab.report.progress import Advance, progress
 from mixlab.speed.inference import Inference
@@ -180,17 +180,6 @@ def score_batches(
         scaled.evaluation if temperature else None,
         np.concatenate(stored) if keep_logits else None,
     )
-
-
-def require_finite(logits: Float[Tensor, "image class ..."], names: Sequence[str] | None = None) -> None:
-    """Raises UserError with the name of the first image whose logits are NaN or infinite, if the names are given."""
-    finite = logits.isfinite().flatten(1).all(dim=1)
-    if not finite.all():
-        name = "an input" if names is None else names[int(finite.logical_not().nonzero()[0])]
-        raise UserError(
-            f"The logits of {name} are NaN or infinite, so nothing can be predicted: the weights are damaged, or the "
-            "training diverged. Use an earlier checkpoint, or train again with a lower learning rate."
-        )
 
 
 def _with_progress(batches: Iterable[Batch], advance: Advance) -> Iterator[Batch]:

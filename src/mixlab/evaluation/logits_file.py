@@ -18,8 +18,8 @@ from jaxtyping import Float32, Int64
 from mixlab.data.readers.extras import needs_extra
 from mixlab.errors import UserError
 from mixlab.evaluation.calibration import TemperatureFit
-from mixlab.evaluation.evaluate import require_finite
 from mixlab.evaluation.evaluation import Evaluation, EvaluationBuffer
+from mixlab.evaluation.finite import require_finite
 from mixlab.files import atomic_file, translate_read_errors
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from jaxtyping import Float32
 
 from mixlab.data.batches import EvalBatches
 from mixlab.data.dataset import Split
-from mixlab.evaluation.evaluate import require_finite
+from mixlab.evaluation.finite import require_finite
 from mixlab.speed.inference import Inference
 from mixlab.tasks.multilabel import MULTILABEL
 

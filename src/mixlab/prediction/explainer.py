@@ -23,7 +23,7 @@ from torch import Tensor
 
 from mixlab.data.image_file import UnreadableImage
 from mixlab.errors import UserError, did_you_mean
-from mixlab.evaluation.evaluate import require_finite
+from mixlab.evaluation.finite import require_finite
 from mixlab.prediction.grad_cam import SplitModel, grad_cam_map, split_at_map
 from mixlab.prediction.image_input import ImageInput, rgb_array
 from mixlab.prediction.importance_map import ImportanceMap, Method

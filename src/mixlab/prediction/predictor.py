@@ -26,7 +26,7 @@ from mixlab.data.audio.spectrogram import read_excerpts
 from mixlab.data.image_file import ReadableFile, UnreadableImage
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
-from mixlab.evaluation.evaluate import require_finite
+from mixlab.evaluation.finite import require_finite
 from mixlab.evaluation.novelty import novelty_detector_of
 from mixlab.measure.machine import usable_cores
 from mixlab.prediction.image_input import ImageInput, rgb_array, sound_file

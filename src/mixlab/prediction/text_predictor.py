@@ -14,7 +14,7 @@ import torch
 from mixlab.data.text.hashing import tokens_of
 from mixlab.data.text.preprocess import TextPreprocess
 from mixlab.errors import UserError
-from mixlab.evaluation.evaluate import require_finite
+from mixlab.evaluation.finite import require_finite
 from mixlab.prediction.predictor import BATCH, Prediction, class_labels
 from mixlab.tasks.text import TEXT
 from mixlab.weights.classifier import load_classifier
