@@ -1,5 +1,6 @@
 """int8 is offered only where it is faster and as accurate, and only with images to calibrate and to compare."""
 
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,10 +13,13 @@ from torch import nn
 from mixlab.data.dataset import Dataset
 from mixlab.data.preprocess import Preprocess
 from mixlab.errors import UserError
+from mixlab.evaluation import evaluation_data
 from mixlab.evaluation.evaluation_data import EvaluationData
+from mixlab.evaluation.training_images import TrainingImages, digests_of
 from mixlab.prediction import int8 as module
 from mixlab.prediction.int8 import Int8Check, int8_forward
 from mixlab.prediction.predictor import Predictor
+from mixlab.speed.int8 import quantize_with_nncf
 from mixlab.weights.adapt import Weights
 from mixlab.weights.load import Pretrained, build_with_weights
 from mixlab.zoo.architecture import architecture, create_model
@@ -135,6 +139,23 @@ def test_a_run_that_was_trained_on_its_validation_images_needs_data(
         UserError, match=f"was trained on the validation {noun}s of .* so int8 can't .* give other {noun}s"
     ):
         int8_forward(pretrained, "runs/first", None)
+
+
+def test_images_on_which_a_run_was_trained_are_refused_also_by_name(
+    of_noun: tuple[Pretrained, str], monkeypatch: pytest.MonkeyPatch, shades: Dataset
+):
+    pretrained, noun = of_noun
+    monkeypatch.setattr(module, "open_dataset", lambda data: replace(shades, name=data, classes=pretrained.classes))
+    learned = TrainingImages(digests_of(shades.splits["validation"], quiet=True))
+    monkeypatch.setattr(evaluation_data, "training_images_of", lambda source: learned)
+    with pytest.raises(UserError, match=f"was trained on the validation {noun}s of folder:mine, so int8 can't be"):
+        int8_forward(pretrained, "runs/first", "folder:mine")
+
+
+def test_without_nncf_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    with pytest.raises(UserError, match=r'int8 needs the optional dependency .*: pip install "mixlab\[deploy\]"'):
+        quantize_with_nncf(None, [])
 
 
 def test_an_accepted_comparison_is_cached(pretrained: Pretrained, check_of: Any):

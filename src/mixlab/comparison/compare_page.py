@@ -141,8 +141,7 @@ def _run_details(comparison: Comparison) -> Section:
 
 
 def _budget(comparison: Comparison) -> str:
-    settings = comparison.settings
-    scaled = f"; widths scaled to the {settings.match} of {comparison.names[0]}" if settings.scales_widths else ""
+    scaled = f"; {comparison.scaling}" if comparison.scaling else ""
     return f"{comparison.seeds} of each model, {comparison.length}{scaled}"
 
 

@@ -214,6 +214,12 @@ class Comparison:
         return pluralize(first.candidate.job.recipe.epochs or 0, "epoch")
 
     @property
+    def scaling(self) -> str:
+        """ "widths scaled to the macs of mixer_nano"; "" if they are not scaled."""
+        match = self.settings.match
+        return f"widths scaled to the {match} of {self.names[0]}" if match in ("parameters", "macs") else ""
+
+    @property
     def test_samples(self) -> str:
         """ "200 test images"."""
         return pluralize(len(self.dataset.splits["test"]), f"test {self.dataset.noun}")

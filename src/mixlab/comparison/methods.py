@@ -14,6 +14,7 @@ from mixlab.report.numbers import format_points
 from mixlab.report.page import Block, Code, Details
 from mixlab.report.references import bibtex, data_references
 from mixlab.report.text import pluralize
+from mixlab.stats.estimate import RESAMPLES
 from mixlab.zoo.architecture import Architecture
 from mixlab.zoo.references import model_references
 
@@ -34,7 +35,7 @@ def of_trained(comparison: Comparison) -> PaperText:
     """Trainings, evaluation, intervals, tests, margin, device and versions."""
     dataset, settings = comparison.dataset, comparison.settings
     train, test = len(dataset.splits["train"]), comparison.test_samples
-    scaled = f", with widths scaled to the {settings.match} of {comparison.names[0]}" if settings.scales_widths else ""
+    scaled = f", with {comparison.scaling}" if comparison.scaling else ""
     tuning = f"Each trial was trained {FOLDS} times, without one fold of these {dataset.noun}s, and evaluated on it."
     sentences = [
         f"{pluralize(len(comparison.names), 'model')} were trained from scratch on {train:,} training {dataset.noun}s "
@@ -72,7 +73,7 @@ def _tests(ranking: Ranking, samples: str) -> list[str]:
     pairs = len(ranking.pairs)
     adjusted = f"P-values were adjusted by Holm's method for all {pairs} pairs; the level is 0.05."
     return [
-        f"Intervals are 95 % bootstrap intervals over {samples}, with 10,000 resamples.",
+        f"Intervals are 95 % bootstrap intervals over {samples}, with {RESAMPLES:,} resamples.",
         *([adjusted] if pairs > 1 else []),
         "The recommended model is the fastest one whose upper bound on its distance to the best model is at most "
         f"{format_points(ranking.margin)}, a margin that was fixed in advance. The bounds are those of Hsu's multiple "

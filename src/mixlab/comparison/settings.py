@@ -38,11 +38,6 @@ class ComparisonSettings:
     match: Match | None = None
     tune: int | None = None
 
-    @property
-    def scales_widths(self) -> bool:
-        """Whether the widths of all models but the first are scaled."""
-        return self.match in ("parameters", "macs")
-
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise UserError(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Int64
 
+from mixlab.data.components import component_of
 from mixlab.data.dataset import EMPTY_DIGEST, Split, content_digest, stored_bytes
 from mixlab.data.rng import epoch_order
 
@@ -78,14 +79,8 @@ class GroupedSplit:
         """Merge the groups of linked images; `pairs` has their indices."""
         if not pairs:
             return self
-        from scipy.sparse import coo_array  # a prediction needs neither
-        from scipy.sparse.csgraph import connected_components
-
-        first, second = self.group_ids[np.array(pairs)].T
-        size = int(self.group_ids.max()) + 1
-        links = coo_array((np.ones(len(pairs)), (first, second)), shape=(size, size))
-        component = connected_components(links, directed=False)[1]
-        return replace(self, group_ids=component[self.group_ids].astype(np.int64))
+        component = component_of(self.group_ids[np.array(pairs)], int(self.group_ids.max()) + 1)
+        return replace(self, group_ids=component[self.group_ids])
 
     def merge_sample_groups(self) -> "GroupedSplit":
         """Merge groups with a common sample group (`Split.groups`), directly or through other images."""

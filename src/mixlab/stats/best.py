@@ -23,6 +23,7 @@ from mixlab.stats.components import (
     image_sample,
     variance_components,
 )
+from mixlab.stats.estimate import RESAMPLES
 
 LEVEL = 0.95
 
@@ -34,7 +35,7 @@ def behind_the_best(
     *,
     may_be_best: NDArray[np.bool_] | None = None,
     image_variance_factor: float = 1.0,
-    resamples: int = 10_000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[float]:
     """For each model, U: it is at most U percentage points behind the best model. The bounds are simultaneous at 95 %.

@@ -12,6 +12,7 @@ import numpy as np
 
 from mixlab.stats.components import Correctness
 from mixlab.stats.crossed import crossed_difference
+from mixlab.stats.estimate import RESAMPLES
 
 LEVEL = 0.05
 """The error rate of each of the two one-sided tests."""
@@ -43,7 +44,7 @@ def crossed_equivalence(
     margin: float,
     *,
     image_variance_factor: float = 1.0,
-    resamples: int = 10_000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Equivalence:
     """Test equivalence with the bootstrap of `mixlab.stats.paired.crossed_bootstrap`.

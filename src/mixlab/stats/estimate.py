@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Self
 
 TAIL = 0.025  # probability in each tail outside a 95 % interval
+RESAMPLES = 10_000  # of a bootstrap
 
 
 @dataclass(frozen=True, slots=True)

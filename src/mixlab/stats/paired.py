@@ -20,7 +20,7 @@ from scipy.special import nctdtrinc, stdtr, stdtrit
 
 from mixlab.stats.components import Correctness
 from mixlab.stats.crossed import CrossedDifference, crossed_difference
-from mixlab.stats.estimate import TAIL, Estimate
+from mixlab.stats.estimate import RESAMPLES, TAIL, Estimate
 from mixlab.stats.mcnemar import mcnemar_p
 
 POWER = 0.80
@@ -69,7 +69,7 @@ def crossed_bootstrap(
     correct_b: Correctness,
     *,
     image_variance_factor: float = 1.0,
-    resamples: int = 10_000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Difference:
     """Compare two models by resampling images (jointly for both models) and seeds (separately for each model).

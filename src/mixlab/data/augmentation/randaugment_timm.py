@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 from PIL import Image
+from scipy.special import ndtri
 
 from mixlab.data.augmentation import image_operations as ops
 from mixlab.data.augmentation.crop import AnyInterpolation, pick_interpolation
@@ -69,8 +70,6 @@ def randaugment_as_timm(
     `mean`: the mean of the normalisation, which is the colour of pixels outside the image.
     """
     red, green, blue = (round(255 * channel) for channel in mean)
-    from scipy.special import ndtri  # predictions, which start quickly, import this module as well
-
     layer_uniforms = uniforms.reshape(LAYERS, LAYER_UNIFORMS)[: settings.layers].tolist()
     for choice, skip, level_quantile, sign, resampling, _ in layer_uniforms:
         if skip < 0.5:

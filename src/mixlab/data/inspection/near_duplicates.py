@@ -16,6 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from PIL import Image
 
+from mixlab.data.components import component_of
+
 SIDE = 32  # pixels of the grey image that is hashed
 FREQUENCIES = 8  # along each side
 BITS = FREQUENCIES**2 - 1
@@ -186,12 +188,7 @@ def connected_groups(pairs: list[tuple[int, int]], count: int) -> list[list[int]
     """Connected components of the graph that `pairs` form on `count` indices. Indices without a pair are omitted."""
     if not pairs:
         return []
-    from scipy.sparse import coo_array  # a prediction needs neither
-    from scipy.sparse.csgraph import connected_components
-
-    first, second = np.array(pairs).T
-    graph = coo_array((np.ones(len(pairs), dtype=bool), (first, second)), shape=(count, count))
-    _, group_of = connected_components(graph, directed=False)
+    group_of = component_of(np.array(pairs), count)
     groups: dict[int, list[int]] = {}
     for index in np.unique(np.array(pairs)).tolist():
         groups.setdefault(int(group_of[index]), []).append(index)
