@@ -253,6 +253,7 @@ def test_training_steps_are_timed_beside_the_best_stock_mode(monkeypatch, tmp_pa
     assert [(claim.text, claim.goal) for claim in claims] == [
         (f"{what}: images/s of mixlab / the fastest mode of stock PyTorch", None),
         (f"{what}: images/s of mixlab / the fastest mode of stock PyTorch, minimum", 0.01),
+        (f"{what}: peak memory of mixlab / the fastest mode of stock PyTorch", 1.0),
         (f"{what}: fraction of the matrix peak", 0.6),
     ]
 
