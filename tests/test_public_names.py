@@ -33,6 +33,12 @@ def test_importing_mixlab_loads_neither_torch_nor_numpy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_prediction_imports_no_slow_library_that_it_does_not_need() -> None:
+    slow = "{'scipy', 'timm', 'torchvision', 'openvino', 'onnx', 'matplotlib', 'torch._dynamo'}"
+    code = f"import sys, mixlab.prediction.predictor as _; assert not {slow} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize(
     "use_path",
     [

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mixlab.stats.intervals import mean_interval, mean_proportion_interval, median_interval, proportion_interval
+from mixlab.stats.intervals import (
+    mean_interval,
+    mean_interval_of_defined,
+    mean_proportion_interval,
+    median_interval,
+    proportion_interval,
+)
 
 
 def test_a_mean_has_students_t_interval():
@@ -25,6 +31,14 @@ def test_the_upper_bound_of_a_mean_is_clipped_to_the_maximum():
     estimate = mean_interval([98.0, 100.0], "%", least=0, most=100)
     assert (estimate.value, estimate.high) == (99.0, 100)
     assert estimate.low is not None and 0 < estimate.low < 98
+
+
+def test_an_interval_counts_the_defined_values():
+    estimate = mean_interval_of_defined([10.0, np.nan, 20.0], "%", least=0, most=100)
+    assert estimate is not None
+    assert (estimate.value, estimate.n, estimate.low) == (15, 2, 0)
+    assert estimate.high == pytest.approx(15 + 12.7062 * 5, abs=1e-4)  # Student's t with one degree of freedom
+    assert mean_interval_of_defined([np.nan], "%", least=0, most=100) is None
 
 
 def test_one_value_has_no_interval_and_no_spread():

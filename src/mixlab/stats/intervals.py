@@ -34,6 +34,12 @@ def mean_interval(values: Iterable[float], unit: str, *, least: float = -math.in
     )
 
 
+def mean_interval_of_defined(values: Iterable[float], unit: str, *, least: float, most: float) -> Estimate | None:
+    """`mean_interval` of the values that are not NaN; None without any."""
+    defined = [value for value in values if not math.isnan(value)]
+    return mean_interval(defined, unit, least=least, most=most) if defined else None
+
+
 def proportion_interval(correct: float, n: float) -> Estimate:
     """The proportion `correct / n` in per cent with the score interval (Wilson, 1927).
 

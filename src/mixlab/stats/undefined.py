@@ -1,12 +1,7 @@
 """Ratios and means of which some are undefined. NaN stands for an undefined value."""
 
-from collections.abc import Iterable
-
 import numpy as np
 from numpy.typing import ArrayLike
-
-from mixlab.stats.estimate import Estimate
-from mixlab.stats.intervals import mean_interval
 
 
 def ratio(part: ArrayLike, whole: ArrayLike) -> np.ndarray:
@@ -19,9 +14,3 @@ def mean_of_defined(values: np.ndarray, axis: int | None = None) -> np.ndarray:
     """The mean of the defined values along an axis, or of all; NaN without any."""
     defined = ~np.isnan(values)
     return ratio(np.where(defined, values, 0).sum(axis=axis), defined.sum(axis=axis))
-
-
-def interval_of_defined(values: Iterable[float], unit: str, *, least: float, most: float) -> Estimate | None:
-    """`mean_interval` of the defined values; None without any."""
-    defined = [value for value in values if not np.isnan(value)]
-    return mean_interval(defined, unit, least=least, most=most) if defined else None

@@ -25,8 +25,9 @@ from mixlab.report.table import Cell, Column, Table
 from mixlab.runs.folder import Run
 from mixlab.speed.inference import Inference
 from mixlab.stats.estimate import Estimate
+from mixlab.stats.intervals import mean_interval_of_defined
 from mixlab.stats.paired import crossed_interval
-from mixlab.stats.undefined import interval_of_defined, mean_of_defined
+from mixlab.stats.undefined import mean_of_defined
 from mixlab.tasks.multilabel import MULTILABEL
 from mixlab.tasks.multilabel_metrics import (
     DEFAULT_THRESHOLD,
@@ -100,8 +101,10 @@ def errors(comparison: "Comparison") -> Section:
     rows: list[dict[str, Cell]] = [
         {
             "label": name,
-            "average_precision": interval_of_defined((values[index] for values in precisions), "%", least=0, most=100),
-            "f1": interval_of_defined((values[index] for values in f1_values), "%", least=0, most=100),
+            "average_precision": mean_interval_of_defined(
+                (values[index] for values in precisions), "%", least=0, most=100
+            ),
+            "f1": mean_interval_of_defined((values[index] for values in f1_values), "%", least=0, most=100),
             "images": int(truth[:, index].sum()),
             "predicted": float(np.mean([one.predicted[:, index].sum() for one in found])),
         }

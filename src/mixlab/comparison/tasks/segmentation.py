@@ -26,8 +26,9 @@ from mixlab.report.table import Cell, Column, Table
 from mixlab.runs.folder import Run
 from mixlab.speed.inference import Inference
 from mixlab.stats.estimate import Estimate
+from mixlab.stats.intervals import mean_interval_of_defined
 from mixlab.stats.paired import crossed_interval
-from mixlab.stats.undefined import interval_of_defined, mean_of_defined, ratio
+from mixlab.stats.undefined import mean_of_defined, ratio
 from mixlab.tasks.segmentation import SEGMENTATION
 from mixlab.tasks.segmentation_metrics import confusion_of, mean_iou, unions
 from mixlab.weights.load import build_with_weights, load_pretrained
@@ -106,7 +107,7 @@ def errors(comparison: "Comparison") -> Section:
     rows: list[dict[str, Cell]] = [
         {
             "class": name,
-            "iou": interval_of_defined(ious[:, index], "%", least=0, most=100),
+            "iou": mean_interval_of_defined(ious[:, index], "%", least=0, most=100),
             "share": float(100 * pixels[index] / pixels.sum()),
             "images": int(images[index]),
         }

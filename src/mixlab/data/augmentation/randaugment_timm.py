@@ -7,9 +7,9 @@ clipped to [0, 10]. The operations are timm's increasing set, in which a higher 
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float64
 from PIL import Image
-from scipy.special import ndtri
 
 from mixlab.data.augmentation import image_operations as ops
 from mixlab.data.augmentation.crop import AnyInterpolation, pick_interpolation
@@ -73,7 +73,8 @@ def randaugment_as_timm(
     layer_uniforms = uniforms.reshape(LAYERS, LAYER_UNIFORMS)[: settings.layers].tolist()
     for choice, skip, level_quantile, sign, resampling, _ in layer_uniforms:
         if skip < 0.5:
-            level = min(max(settings.magnitude + settings.deviation * float(ndtri(level_quantile)), 0.0), MAX_LEVEL)
+            normal = torch.special.ndtri(torch.tensor(level_quantile, dtype=torch.float64)).item()
+            level = min(max(settings.magnitude + settings.deviation * normal, 0.0), MAX_LEVEL)
             operation, amount = _OPERATIONS[int(choice * len(_OPERATIONS))]
             canvas = Canvas(RESAMPLING[pick_interpolation(interpolation, resampling)], (red, green, blue))
             image = operation(image, amount(level, -1 if sign < 0.5 else 1, image.size), canvas)
