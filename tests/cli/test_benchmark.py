@@ -109,8 +109,14 @@ def test_the_papers_are_measured_and_resumed(run, monkeypatch):
     assert "images/s/TPUv3-core" in first.out and "in no library" in first.out
     again = run("benchmark", "--paper", "--out", "papers", "--format", "json")
     assert again.err.splitlines() == ["Report: papers/report.html"]
-    stored = json.loads(again.out)["rows"]
-    assert [(row["model"], row["reason"]) for row in stored] == [("Mixer-S/32", None), ("ViL-Small", "in no library")]
+    stored = json.loads(again.out)
+    assert [(row["model"], row["reason"]) for row in stored["rows"]] == [
+        ("Mixer-S/32", None),
+        ("ViL-Small", "in no library"),
+    ]
+    assert stored["summary"] == "1 of the 2 rows of the papers' tables were measured here."
+    titles = [table["title"] for table in stored["tables"]]
+    assert titles[0] == "Agreement of the orders" and len(titles) == 3
     assert Path("papers/report.html").is_file()
 
 

@@ -113,12 +113,9 @@ def benchmark(
 
 def _benchmark_papers(format: Format, out: Path, device: str | None, *, quiet: bool) -> None:
     """Measure the models of the papers' tables. Each result is a file in `out`, so that a second call goes on."""
-    from datetime import date
-
     from mixlab.benchmark.paper_benchmark import combine
-    from mixlab.benchmark.paper_page import paper_page
+    from mixlab.benchmark.paper_page import paper_page, paper_record, paper_tables
     from mixlab.benchmark.paper_speeds import estimated_seconds, measure_models, measured_once, model_key, not_measured
-    from mixlab.benchmark.paper_tables import agreement_table, block_table
     from mixlab.measure.machine import describe, pick_device
     from mixlab.report.numbers import duration
     from mixlab.report.result_folder import write_result_files
@@ -138,12 +135,12 @@ def _benchmark_papers(format: Format, out: Path, device: str | None, *, quiet: b
         )
     speeds = {model_key(counted): speed for counted, speed in measure_models(models, out / "models", picked, log)}
     result = combine(rows, speeds, describe(picked))
-    record = {"kind": "papers", "date": date.today().isoformat(), "machine": result.environment} | result.to_dict()
+    record = paper_record(result)
     write_result_files(out, paper_page(result), record)
     if format == "json":
         print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        show([*(block_table(*key, block) for key, block in result.blocks().items()), agreement_table(result)], format)
+        show(paper_tables(result), format)
     log(f"Report: {out / 'report.html'}")
 
 
