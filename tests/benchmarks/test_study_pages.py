@@ -60,6 +60,16 @@ def test_a_page_has_the_command_the_claims_the_figures_and_what_was_trained(tmp_
     assert f"](found/{figure['file']})" in page and (tmp_path / "found" / figure["file"]).stat().st_size > 1000
 
 
+def test_the_list_of_results_has_every_finding_with_its_contrast(tmp_path):
+    claims = [claim("a", "b"), claim("a", "c", "equal", margin=1.0)]
+    arms = {"a": (61.0, 62.0, 63.0), "b": (51.0, 52.5, 53.0), "c": (61.0, 62.5, 64.0)}
+    write_result(tmp_path / "found", arms_result(arms, *claims), command="mixlab study toy", data={"data": "digits"})
+    findings = SCRIPT["index"]([tmp_path / "found"]).split("## Findings")[1]
+    assert "### [found](found.md), digits\n" in findings
+    assert f"- **agrees**: {claims[0].statement} 9.83 [9.12, 10.55] points, n = 3\n" in findings
+    assert re.search(r"- \*\*undecided\*\* \(n to decide: \d+\): a is compared with c\. −0\.50 \[", findings)
+
+
 def test_the_trainings_of_a_page_are_those_of_the_result_and_not_only_of_its_arms():
     plans = {"all trainings": {"precision": "bf16", "concurrent": 1}}
     of_arms = {"plans": plans, "arms": [{"name": "a", "training_seconds": [3600.0] * 2}, {"name": "b"}]}
