@@ -10,7 +10,7 @@ from mixlab.report.axes import Axis
 from mixlab.report.colours import HUES, PAGE
 from mixlab.report.confusion import confusion_matrix
 from mixlab.report.curves import learning_curves
-from mixlab.report.forest_plot import bound_plot, dot_plot, pair_forest_plot
+from mixlab.report.forest_plot import bound_plot, dot_plot, forest_plot, pair_forest_plot
 from mixlab.stats.estimate import Estimate
 
 
@@ -74,6 +74,14 @@ def test_a_curve_that_ends_with_nan_has_no_last_value(caplog):
     assert caplog.messages == []
 
 
+def test_the_last_value_is_beside_the_end_of_its_curve():
+    curves = {"short": [([1, 2], [2.0, 1.0])], "long": [([1, 2, 3, 4, 5], [2.0, 1.8, 1.6, 1.4, 1.2])]}
+    figure = learning_curves("t", curves, models=list(curves), x=Axis("Epoch"), y=Axis("Loss", digits=1))
+    places = [re.search(r'fill: var\(--ink\)" x="([\d.]+)" y="[\d.]+">1\.', panel.svg()) for panel in figure.panels]
+    short, long = (float(place[1]) for place in places if place)
+    assert short < long - 100
+
+
 def test_a_curve_of_one_point_is_drawn_as_a_marker():
     figure = learning_curves("t", {"m": [([1], [2.0])]}, models=["m"], x=Axis("Epoch", digits=0), y=Axis("Loss"))
     svg = figure.panels[0].svg()
@@ -123,6 +131,18 @@ def test_a_bound_beyond_five_margins_ends_with_an_arrow():
     assert (arrows(4.9), arrows(5.1)) == (0, 1)
 
 
+@pytest.mark.parametrize(("value", "arrows"), [(97.0, 0), (95.0, 0), (50.0, 1), (150.0, 1)])
+def test_a_single_estimate_far_from_all_others_is_an_arrow_at_the_end_of_the_axis(value, arrows):
+    near = {f"arm {i}": Estimate(96.0 + i, 95.5 + i, 96.5 + i, 3, "%") for i in range(3)}
+    figure = forest_plot("t", {"far": Estimate(value, None, None, 3, "%"), **near}, Axis("Top-1", "%", digits=1))
+    svg = figure.panels[0].svg()
+    assert svg.count("fill: var(--muted); stroke: var(--muted)") == arrows
+    assert ("outside the axis" in figure.caption) == bool(arrows)
+    ticks = [float(text) for text in texts(svg) if text.isdigit()]
+    assert min(ticks) > 90 and max(ticks) < 105
+    assert f"{value:.1f}" in texts(svg)
+
+
 def test_many_pairs_are_split_into_panels_with_the_same_axis():
     differences = {
         (f"m{i}", f"m{j}"): Estimate(j - i, j - i - 1, j - i + 1, 6, "points") for i in range(9) for j in range(i)
@@ -158,6 +178,12 @@ def test_a_confusion_matrix_shows_counts_and_leaves_empty_cells_blank(figures):
     shown = texts(figures[5].panels[0].svg())
     assert sorted(text for text in shown if text.isdigit()) == ["1", "2", "4", "5", "6"]
     assert "83 %" in shown
+
+
+def test_a_count_that_is_wider_than_its_cell_has_two_digits():
+    classes = [f"class {i}" for i in range(12)]
+    shown = texts(confusion_matrix("t", csr_array(np.diag([2513] + 11 * [101])), classes).panels[0].svg())
+    assert "2.5k" in shown and "2.51k" not in shown and "101" in shown
 
 
 def test_the_recall_of_a_class_without_images_is_a_dash():

@@ -102,8 +102,15 @@ def _matrix(counts: np.ndarray, classes: Sequence[str]) -> Panel:
                 fill = SHADE if correct else ACCENT
                 axes.add_artist(Rectangle(**square, facecolor=fill, alpha=alpha, linewidth=0, zorder=3))
                 x, colour = left + cell * (predicted + 0.5), MUTED if correct else INK
-                draw_text(canvas, short(counts[true, predicted]), x, middle, size=SMALL, align="center", colour=colour)
+                count = _count(counts[true, predicted], cell)
+                draw_text(canvas, count, x, middle, size=SMALL, align="center", colour=colour)
 
     errors = int(counts.sum() - np.trace(counts))
     alt = f"Confusion matrix of {len(classes)} classes: {errors} of {int(counts.sum())} predictions are wrong."
     return Panel(width, height, draw, alt)
+
+
+def _count(count: int, width: float) -> str:
+    """A number of predictions, with one decimal less if it is wider than its cell."""
+    text = short(count)
+    return short(count, digits=2) if "." in text and text_width(text, SMALL) > width else text

@@ -54,8 +54,8 @@ def learning_curves(
                 draw_line(axes, xs, ys, colour_for(name, models), 1.4, alpha=0.85)
                 draw_marker(axes, xs[-1], ys[-1], name, models, radius=3)
             draw_text(canvas, x.title, PANEL_WIDTH - 44, HEIGHT - 4, size=SMALL, colour=MUTED, align="right")
-            _, up = axes.transData.transform((axes.get_xlim()[1], last(name)))
-            draw_text(canvas, final(name), PANEL_WIDTH - 37, HEIGHT - up + 4)
+            across, up = axes.transData.transform((max(xs[-1] for xs, _ in curves[name]), last(name)))
+            draw_text(canvas, final(name), across + 7, HEIGHT - up + 4)
 
         alt = f"{name}: {y.title} by {x.label.lower()}, n = {len(curves[name])} seeds, {final(name)} at the end."
         return Panel(PANEL_WIDTH, HEIGHT, draw, alt)

@@ -35,7 +35,9 @@ DISC = SHAPES[0]
 ROWS_PER_PANEL = 22
 
 ARROW: Shape = ((1, 0), (-0.6, 1), (-0.6, -1))
+LEFT_ARROW: Shape = tuple((-x, y) for x, y in ARROW)
 MAX_BAR = 5  # times the margin: a longer bar ends with an arrow
+MAX_EXTENT = 5  # times the range of the other estimates: one that would make an axis longer is not contained in it
 
 Draw = Callable[["Axes", "_Row", float], None]
 
@@ -153,14 +155,22 @@ def bound_plot(
 
 
 def forest_plot(title: str, estimates: Mapping[str, Estimate], axis: Axis, *, caption: str = "") -> Figure:
-    """One point with its interval per row, for names that are not models, such as classes."""
+    """One point with its interval per row, for names that are not models, such as classes.
+
+    The axis does not contain a single estimate that is far from all others, so that these can be compared.
+    """
 
     def draw_row(axes: "Axes", row: _Row, y: float) -> None:
         _interval(axes, row.estimate, y, MUTED, 1.2)
-        draw_shape(axes, row.estimate.value, y, DISC, face=INK, edge=GROUND, radius=4.5)
+        low, high = axes.get_xlim()
+        if low <= row.estimate.value <= high:
+            draw_shape(axes, row.estimate.value, y, DISC, face=INK, edge=GROUND, radius=4.5)
 
     rows = [_Row((name,), estimate) for name, estimate in estimates.items()]
-    return Figure(title, _panels(rows, axis, draw_row, shown=_ends(estimates.values()), baselines={}), caption)
+    near = _without_outlier(list(estimates.values()))
+    if len(near) < len(estimates):
+        caption = f"{caption} Arrows point to values outside the axis.".lstrip()
+    return Figure(title, _panels(rows, axis, draw_row, shown=_ends(near), baselines={}), caption)
 
 
 def _panels(
@@ -224,8 +234,15 @@ def _band(half: float, y: float) -> "Rectangle":
 
 
 def _interval(axes: "Axes", estimate: Estimate, y: float, colour: str, width: float) -> None:
-    if estimate.low is not None and estimate.high is not None:
-        draw_line(axes, [estimate.low, estimate.high], [y, y], colour, width)
+    """The interval within the axis, with an arrow at each end that is outside."""
+    ends, (left, right) = _ends([estimate]), axes.get_xlim()
+    low, high = min(ends), max(ends)
+    if max(low, left) < min(high, right):
+        draw_line(axes, [max(low, left), min(high, right)], [y, y], colour, width)
+    if low < left:
+        draw_shape(axes, left, y, LEFT_ARROW, face=colour, edge=colour, radius=5)
+    if high > right:
+        draw_shape(axes, right, y, ARROW, face=colour, edge=colour, radius=5)
 
 
 def _label_baseline(canvas: "Canvas", axes: "Axes", text: str, value: float, text_baseline: float) -> None:
@@ -246,6 +263,20 @@ def _label_baseline(canvas: "Canvas", axes: "Axes", text: str, value: float, tex
 def _ends(estimates: Iterable[Estimate]) -> list[float]:
     ends = (end for estimate in estimates for end in (estimate.low, estimate.value, estimate.high))
     return [end for end in ends if end is not None]
+
+
+def _without_outlier(estimates: Sequence[Estimate]) -> Sequence[Estimate]:
+    """The estimates without the one that would make the axis more than `MAX_EXTENT` times as long, if there is one."""
+    for index in range(len(estimates)):
+        others = [*estimates[:index], *estimates[index + 1 :]]
+        if len(others) > 1 and _extent(estimates) > MAX_EXTENT * _extent(others) > 0:
+            return others
+    return estimates
+
+
+def _extent(estimates: Iterable[Estimate]) -> float:
+    ends = _ends(estimates)
+    return max(ends) - min(ends)
 
 
 def _with_near_lines(values: Sequence[float], lines: Iterable[float]) -> list[float]:

@@ -76,12 +76,12 @@ def tick_labels(ticks: Sequence[float]) -> list[str]:
     return [number(tick, places) for tick in ticks]
 
 
-def short(value: float) -> str:
-    """Three significant digits with a suffix: 59_880_472 -> "59.9M"."""
+def short(value: float, digits: int = 3) -> str:
+    """Significant digits with a suffix: 59_880_472 -> "59.9M"."""
     for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
-            return f"{value / size:.3g}{letter}".replace("-", "−")
-    return f"{value:.3g}".replace("-", "−")
+            return f"{value / size:.{digits}g}{letter}".replace("-", "−")
+    return f"{value:.{digits}g}".replace("-", "−")
 
 
 def duration(seconds: float) -> str:
