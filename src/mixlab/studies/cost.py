@@ -31,7 +31,7 @@ from mixlab.zoo.references import model_references
 
 COST = "about a minute; needs no data"
 
-DEFAULT = ("mixer_nano", "vit_nano", "convmixer_nano", "davit_nano")
+DEFAULT = ("mixer_nano", "convmixer_nano", "davit_nano", "vit_nano")
 _SAMPLE_SECONDS = 0.02
 
 

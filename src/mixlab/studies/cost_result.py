@@ -223,7 +223,7 @@ class CostResult:
         return Table(titles[sweep], columns, rows, [note])
 
     def figures(self) -> list[Figure]:
-        names = list(self._grown)
+        names = sorted(self._grown, key=lambda name: WIDENED in name)  # models have their colours of other studies
         figures = [_figure("More patches of the same size", self._grown, "patches", Axis("Patches", digits=0), names)]
         if fixed := self.series(FIXED_PATCHES):
             side = Axis("Image height", "px", digits=0)
