@@ -51,10 +51,16 @@ SMALL_BATCH, PAD = 512, 4
 PHOTOGRAPHS = {(500, 375): (512, 64), (2000, 1500): (96, 12)}
 """Columns and rows -> number of files, and of images in a batch."""
 SMALL_IMAGES, SMALL_FILES = 20_000, 4_000
-SIDES = {"ImageFolder": "torchvision's ImageFolder", "timm": "timm", "in memory": "a loader with all images in memory"}
+SIDES = {
+    "ImageFolder": "torchvision's ImageFolder",
+    "timm": "timm",
+    "in memory, fp32": "a loader with all images in memory, normalised",
+    "in memory, uint8": "a loader with all images in memory, uint8",
+}
 GOALS = {("500 x 375", "ImageFolder"): 1.5, ("2000 x 1500", "ImageFolder"): 2.0}
 """With workers."""
-SMALL_GOALS = {("32 x 32", "ImageFolder"): 5.0, ("32 x 32", "in memory"): 1.0}
+SMALL_GOALS = {"ImageFolder": 5.0, "in memory, fp32": 1.0, "in memory, uint8": 1.0}
+"""For images of 32 x 32, with and without workers."""
 
 Epoch = Callable[[], Iterable[Tensor]]
 
@@ -201,22 +207,24 @@ def small_sides(split: Split, root: Path, workers: int) -> dict[str, tuple[Epoch
     preprocess = Preprocess((32, 32), mean=IMAGENET_MEAN, std=IMAGENET_STD)
     augmentation = Augmentation(flip=True, pad_crop=PAD)
     batches = TrainingBatches(split, preprocess, augmentation, batch=SMALL_BATCH, seed=0, workers=workers, quiet=True)
-    images = torch.from_numpy(np.stack([split.image(index) for index in range(len(split))])).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(np.stack([split.image(index) for index in range(len(split))])).permute(0, 3, 1, 2)
+    images = pixels.contiguous()
     return {
         "mixlab": (mixlab_epochs(batches), len(split)),
         "ImageFolder": (torchvision_epochs(ImageFolder(str(root), pipeline), SMALL_BATCH, workers), SMALL_FILES),
-        "in memory": (in_memory_epochs(preprocess.normalised(images.contiguous())), len(split)),
+        "in memory, fp32": (in_memory_epochs(preprocess.normalised(images), lambda batch: batch), len(split)),
+        "in memory, uint8": (in_memory_epochs(images, preprocess.normalised), len(split)),
     }
 
 
-def in_memory_epochs(images: Tensor) -> Epoch:
+def in_memory_epochs(images: Tensor, finish: Callable[[Tensor], Tensor]) -> Epoch:
     """Epochs as described in Jordan 2024, https://arxiv.org/abs/2404.00498: all images are augmented at once.
 
-    They are in memory, normalised and padded. An epoch crops all of them by one shift at a time, first along the rows
-    and then along the columns, flips half of them and gives slices of a permutation.
+    They are in memory and padded. An epoch crops all of them by one shift at a time, first along the rows and then
+    along the columns, flips half of them and gives finished slices of a permutation.
     """
     count, _, rows, columns = images.shape
-    padded = F.pad(images, (PAD,) * 4, mode="reflect")
+    padded = F.pad(images.float(), (PAD,) * 4, mode="reflect").to(images.dtype)  # float: not implemented for uint8
 
     def epoch() -> Iterator[Tensor]:
         shifts = torch.randint(2 * PAD + 1, (count, 2))
@@ -230,7 +238,7 @@ def in_memory_epochs(images: Tensor) -> Epoch:
             cropped[chosen] = shifted[chosen, :, :, shift : shift + columns]
         flipped = torch.where((torch.rand(count) < 0.5)[:, None, None, None], cropped.flip(-1), cropped)
         for indices in torch.randperm(count).split(SMALL_BATCH):
-            yield flipped[indices]
+            yield finish(flipped[indices])
 
     return epoch
 
@@ -259,7 +267,9 @@ def claims(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def goal_of(images: str, side: str, workers: int) -> float | None:
-    return SMALL_GOALS.get((images, side)) or (GOALS.get((images, side)) if workers else None)
+    if images == "32 x 32":
+        return SMALL_GOALS.get(side)
+    return GOALS.get((images, side)) if workers else None
 
 
 def table(results: list[Result]) -> Table:
