@@ -10,14 +10,14 @@ claims               a list of {claim, value, goal}: a sentence, a number or an 
 kind = "benchmark"   results.json of `mixlab benchmark`: the ratios to stock PyTorch and timm, fractions of the peak;
                      `goals` may have the ratio to the best mode of stock PyTorch that each model should reach,
                      `minimums` the ratio that it has to reach, and `peak_goals` the fraction of the peak
-kind = "papers"      results.json of `mixlab benchmark --paper`: the rank correlations
 kind = "accuracy of executions"
                      results of `benchmarks/int8.py accuracy`: a table of accuracies
 kind = "same learning"
                      results of `benchmarks/same_learning.py`: the accuracies with and without the plan, and the test
                      of their equivalence
 
-Missed goals, and ratios without a goal that are below 1, are repeated in the first two sections.
+The first section has the ratios of the models of the goals. Missed goals, and ratios without a goal that are below 1,
+are repeated in the next two.
 """
 
 import json
@@ -53,10 +53,20 @@ Brackets are 95 % intervals. Whether a goal is reached is decided by the unround
 is a second, lower goal. Each section names its device. Where no precision is named, the file does not record it; where
 no image size is named, it is the default size of the model. The memory of training steps before 2026-11-29 is that of
 processes that return freed memory, while a training may retain it ([log](log.md)).
+
+The models of the papers' tables on this machine, beside the papers' throughput: [their page](results/papers.md).
 """
 
+_OVERVIEW = {
+    "training step / stock PyTorch": r"training, .*the fastest mode of stock PyTorch",
+    "inference / fastest peer": r"inference, .*images/s of mixlab / the fastest peer .*",
+    "mixlab predict / fastest script": r"2,000 photographs, mixlab predict, later jobs: .*",
+    "mixlab evaluate / fastest script": r"2,000 photographs, mixlab evaluate, later jobs: .*",
+    "int8 / bf16": r"inference, .*images/s in int8 / in bf16",
+}
+"""The columns of the overview, and the numbers in them after the name of the model."""
 
-_TITLES = {"davit-tiny": "training step of davit_tiny", "papers": "the papers' tables"}
+_TITLES = {"davit-tiny": "training step of davit_tiny"}
 """Headings of files whose names say too little."""
 
 
@@ -102,6 +112,8 @@ def page(folder: Path) -> str:
     slower = [claim for claim in others if not claim.is_reached]
     blocks = [
         _INTRODUCTION,
+        "## Overview\n",
+        _overview_table(claims),
         "## Missed goals\n",
         _claims_table(f"{len(missed)} of {pluralize(len(goals), 'goal')}", missed, *_ORIGIN) if missed else "None.\n",
         "## Slower than the alternative, without a goal\n",
@@ -116,6 +128,20 @@ def page(folder: Path) -> str:
         ),
     ]
     return "\n".join(blocks)
+
+
+def _overview_table(claims: Sequence[Claim]) -> str:
+    """The newest ratios of speed of each model; `claims` are sorted from new to old."""
+    found: dict[str, dict[str, Cell]] = {}
+    for claim in reversed(claims):
+        model, _, what = claim.text.partition(", ")
+        for column, pattern in _OVERVIEW.items():
+            if re.fullmatch(pattern, what):
+                found.setdefault(model, {"model": model})[column] = claim.value
+    rows = sorted(found.values(), key=lambda row: len(row), reverse=True)
+    columns = [Column("model", "model"), *(Column(key, key, digits=2, uncertainty="interval") for key in _OVERVIEW)]
+    notes = ["Throughput relative to that of the alternative in the same run. The sections below have the conditions."]
+    return render(Table("Ratios of speed", columns, rows, notes), "markdown")
 
 
 def claims_of(file: Path, content: Mapping[str, Any]) -> list[Claim]:
@@ -157,9 +183,10 @@ def _benchmark_claims(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         stock = [each for each in result["rows"] if each["name"] in ("eager", "compiled")]
         if result["task"] == "training" and stock:
             fastest = max(stock, key=lambda each: each["images_per_second"])
-            name = f"{what}: peak memory of mixlab / the fastest mode of stock PyTorch"
-            claims.append({"claim": name, "value": row["peak_bytes"] / fastest["peak_bytes"], "at_most": 1.0})
-        if model in content.get("peak_goals", {}):
+            if row["peak_bytes"] and fastest["peak_bytes"]:  # None if memory ran out
+                name = f"{what}: peak memory of mixlab / the fastest mode of stock PyTorch"
+                claims.append({"claim": name, "value": row["peak_bytes"] / fastest["peak_bytes"], "at_most": 1.0})
+        if model in content.get("peak_goals", {}) and row["fraction_of_peak"]:
             name = f"{what}: fraction of the matrix peak"
             claims.append({"claim": name, "value": row["fraction_of_peak"], "goal": content["peak_goals"][model]})
     return claims
@@ -228,8 +255,8 @@ def _rows_table(content: Mapping[str, Any]) -> str:
             "peer": row["name"],
             "speed": Estimate(row["images_per_second"], row["low"], row["high"], len(row["seconds"]), "images/s"),
             "mode": f"{row['precision']}, {row['layout'].replace('_', ' ')}",
-            "memory": round(row["peak_bytes"] / 2**20),
-            "peak": 100 * row["fraction_of_peak"],
+            "memory": row["peak_bytes"] and round(row["peak_bytes"] / 2**20),
+            "peak": row["fraction_of_peak"] and 100 * row["fraction_of_peak"],
             "ratio": row["images_per_second"] / result["rows"][0]["images_per_second"],
         }
         for result in content["results"]
@@ -248,30 +275,6 @@ def _rows_table(content: Mapping[str, Any]) -> str:
     ]
     threads = content["machine"]["threads"]
     return render(Table(f"Speed with {pluralize(threads, 'thread')}", columns, rows), "markdown")
-
-
-def _papers_table(content: Mapping[str, Any]) -> str:
-    measured = sum("images_per_second" in row for row in content["rows"])
-    rows = [
-        {
-            "table": found["table"],
-            "figure": found["figure"],
-            "correlation": Estimate(found["value"], found["low"], found["high"], found["n"], ""),
-            "n": found["n"],
-        }
-        for found in content["agreement"]
-    ]
-    columns = [
-        Column("table", "table"),
-        Column("figure", "printed figure"),
-        Column("correlation", "Spearman's ρ of the two orders", digits=2, uncertainty="interval"),
-        Column("n", "models"),
-    ]
-    title = f"{measured} of the {len(content['rows'])} rows of the papers' tables, measured here"
-    note = (
-        "This machine's throughput is compared with printed throughputs, and its time of an image with printed FLOPs."
-    )
-    return render(Table(title, columns, rows, [note]), "markdown")
 
 
 def _accuracy_table(content: Mapping[str, Any]) -> str:
@@ -339,7 +342,6 @@ def _learning_table(content: Mapping[str, Any]) -> str:
 
 _TABLES = {
     "benchmark": _rows_table,
-    "papers": _papers_table,
     "accuracy of executions": _accuracy_table,
     "same learning": _learning_table,
 }

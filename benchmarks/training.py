@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from mixlab.benchmark.benchmark import Settings, benchmark
+from mixlab.benchmark.peers import parse_against
 from mixlab.benchmark.tables import model_table
 from mixlab.files import write_json
 from mixlab.measure import machine
@@ -65,16 +66,16 @@ def main() -> None:
     goals = GOALS.get(device.type, {})
     parser = argparse.ArgumentParser(description="Time training steps beside stock PyTorch.")
     parser.add_argument("--models", default=",".join(goals), metavar="NAME,...")
-    parser.add_argument("--against", default="eager,compiled,timm", metavar="PEER,...")
+    parser.add_argument("--against", metavar="PEER,...", help="default: all that are installed")
     parser.add_argument("--batch", type=int, help="default: that of the model's goal")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--out", type=Path, required=True, help="write all samples to this JSON file")
     arguments = parser.parse_args()
     chosen = {model: goals.get(model, Goal(batch=128)) for model in arguments.models.split(",")}
-    results = []
+    peers, results = parse_against(arguments.against, "training"), []
     for model, goal in chosen.items():
         batch = arguments.batch or goal.batch
-        settings = Settings(arguments.against.split(","), "training", batch, arguments.rounds)
+        settings = Settings(peers, "training", batch, arguments.rounds)
         results.append(benchmark(architecture(model), settings, device, print))
         print_table(model_table(results[-1]))
     write_json(arguments.out, content(chosen, [result.to_dict() for result in results], device))

@@ -13,7 +13,11 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "mixlab"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FOLDERS = sorted(path.parent for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE)
-WRITTEN = [page for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")] if page.name != "performance.md"]
+WRITTEN = [
+    page
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "decisions").glob("*.md")]
+    if page.name != "performance.md"
+]
 TEXTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "tests").rglob("*.md")]
 
 

@@ -52,7 +52,7 @@ def calls(tiny: Architecture, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(module, "peak_memory", lambda form: 123)
     monkeypatch.setattr(module, "matrix_product_peak", lambda device, dtype: 1e9)
     monkeypatch.setattr(
-        module, "mixlab_form", lambda *_, **__: Form("mixlab", tiny, "cpu", 8, Plan("cpu", FASTEST, 8), train=False)
+        module, "mixlab_form", lambda *_, **__: Form("mixlab", tiny, "cpu", 8, Plan("cpu", FASTEST, 8), "inference")
     )
     return made
 
@@ -87,7 +87,7 @@ def test_a_process_that_runs_out_of_memory_measures_none(tiny, monkeypatch, erro
         yield SimpleNamespace(submit=lambda *_: future)
 
     monkeypatch.setattr(module, "process_pool", pool)
-    assert peak_memory(Form("eager", tiny, "cpu", 8, Plan("cpu", FASTEST, 8), train=False)) is None
+    assert peak_memory(Form("eager", tiny, "cpu", 8, Plan("cpu", FASTEST, 8), "inference")) is None
 
 
 def test_the_other_modes_of_a_peer_are_dropped_before_the_rounds(tiny, calls, monkeypatch):
@@ -175,21 +175,21 @@ def test_numbers_out_of_range_are_errors(settings, message):
         Settings(["eager"], **settings)
 
 
-@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("task", ["training", "inference"])
 @pytest.mark.parametrize("freed", ["released", "retained"])
-def test_the_memory_of_a_form_is_measured_as_a_training_under_its_plan_retains_it(tiny, monkeypatch, freed, train):
+def test_the_memory_of_a_form_is_measured_as_a_training_under_its_plan_retains_it(tiny, monkeypatch, freed, task):
     retained: list[bool] = []
     monkeypatch.setattr(module, "retain_freed_memory", lambda: retained.append(True))
-    plan = Plan("cpu", ComputeMode(), 4, freed_memory=freed) if train else InferencePlan(batch=4)
-    module._run_and_measure(Form("mixlab", tiny, "cpu", 4, plan, train), torch.get_num_threads())
-    assert bool(retained) is (freed == "retained" and train)
+    plan = Plan("cpu", ComputeMode(), 4, freed_memory=freed) if task == "training" else InferencePlan(batch=4)
+    module._run_and_measure(Form("mixlab", tiny, "cpu", 4, plan, task), torch.get_num_threads())
+    assert bool(retained) is (freed == "retained" and task == "training")
 
 
 @pytest.mark.long
 def test_the_memory_of_a_form_is_that_of_its_own_process(tiny):
     """A batch that needs 400 MB more than another one, in processes that are otherwise equal."""
     small, large = (
-        Form("eager", tiny, "cpu", batch, Plan("cpu", ComputeMode(), batch), train=False) for batch in (1, 500_000)
+        Form("eager", tiny, "cpu", batch, Plan("cpu", ComputeMode(), batch), "inference") for batch in (1, 500_000)
     )
     most, least = peak_memory(large), peak_memory(small)
     assert most and least

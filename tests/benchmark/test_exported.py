@@ -39,6 +39,6 @@ def test_it_is_of_the_architecture_with_its_costs_and_image_size():
 
 
 def test_exported_models_are_separate_and_can_not_train(source):
-    assert split_exported([source, "mixer_nano"], train=False) == (["mixer_nano"], [source])
+    assert split_exported([source, "mixer_nano"], "inference") == (["mixer_nano"], [source])
     with pytest.raises(UserError, match="is an exported model, which can't be trained: leave it out, or give its run"):
-        split_exported(["mixer_nano", source], train=True)
+        split_exported(["mixer_nano", source], "training")

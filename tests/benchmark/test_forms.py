@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mixlab.benchmark import forms
-from mixlab.benchmark.forms import Form, dtype_of, prepare, stock_forms
+from mixlab.benchmark.forms import Form, prepare, stock_forms
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.zoo.architecture import Architecture, architecture
 
@@ -24,7 +24,7 @@ def tiny() -> Architecture:
     [("eager", STOCK), ("compiled", STOCK), ("timm", STOCK), ("openvino", STOCK[::2]), ("onnxruntime", STOCK[:1])],
 )
 def test_a_peer_has_every_mode_that_it_can_run(tiny, peer, modes):
-    found = stock_forms(peer, tiny, CPU, 4, train=False)
+    found = stock_forms(peer, tiny, CPU, 4, "inference")
     assert [(form.mode.precision, form.mode.layout) for form in found] == modes
     assert {form.details for form in found} == {""}
 
@@ -32,11 +32,11 @@ def test_a_peer_has_every_mode_that_it_can_run(tiny, peer, modes):
 def test_modes_whose_steps_write_past_memory_are_not_run():
     narrow = architecture("resnet_nano", channels=(8, 16, 32, 64), classes=3)
     modes = {
-        train: [(f.mode.precision, f.mode.layout) for f in stock_forms("eager", narrow, CPU, 4, train=train)]
-        for train in (False, True)
+        task: [(f.mode.precision, f.mode.layout) for f in stock_forms("eager", narrow, CPU, 4, task)]
+        for task in ("inference", "training")
     }
-    assert modes[False] == STOCK
-    assert modes[True] == [mode for mode in STOCK if mode != ("fp32", "channels_last")]
+    assert modes["inference"] == STOCK
+    assert modes["training"] == [mode for mode in STOCK if mode != ("fp32", "channels_last")]
 
 
 def observed_calls(form: Form, monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.nn.Module, torch.Tensor, Any]]:
@@ -56,15 +56,15 @@ def observed_calls(form: Form, monkeypatch: pytest.MonkeyPatch) -> list[tuple[to
 @pytest.mark.parametrize("peer", ["eager", "timm"])
 @pytest.mark.parametrize("mode", [ComputeMode(), ComputeMode("bf16", "channels_last")], ids=str)
 def test_a_forward_pass_has_the_batch_precision_and_layout_of_the_form(tiny, peer, mode, monkeypatch):
-    form = Form(peer, tiny, "cpu", 5, Plan("cpu", mode, 5), train=False)
+    form = Form(peer, tiny, "cpu", 5, Plan("cpu", mode, 5), "inference")
     ((module, images, logits),) = observed_calls(form, monkeypatch)
     assert images.shape == (5, 3, 8, 8) and images.is_contiguous(memory_format=mode.memory_format)
-    assert {images.dtype, logits.dtype, next(module.parameters()).dtype} == {dtype_of(mode.precision)}
+    assert {images.dtype, logits.dtype, next(module.parameters()).dtype} == {mode.dtype}
     assert logits.shape == (5, 3) and logits.is_inference() and not module.training
 
 
 def test_a_training_step_changes_the_weights_and_leaves_no_gradients(tiny, monkeypatch):
-    form = Form("eager", tiny, "cpu", 4, Plan("cpu", ComputeMode("bf16"), 4), train=True)
+    form = Form("eager", tiny, "cpu", 4, Plan("cpu", ComputeMode("bf16"), 4), "training")
     before = {name: tensor.clone() for name, tensor in _seeded(form).state_dict().items()}
     ((module, images, logits),) = observed_calls(form, monkeypatch)
     changed = [name for name, tensor in module.state_dict().items() if not torch.equal(tensor, before[name])]

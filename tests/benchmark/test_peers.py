@@ -14,28 +14,28 @@ def without_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_the_option_all_installed_peers_are_measured(without_runtimes):
-    assert parse_against(None, train=False) == ["timm", "eager", "compiled"]
+    assert parse_against(None, "inference") == ["timm", "eager", "compiled"]
 
 
 def test_a_training_has_no_runtimes_as_peers(monkeypatch):
     monkeypatch.setattr(peers, "find_spec", lambda name: object())
-    assert parse_against(None, train=False) == list(PEERS)
-    assert parse_against(None, train=True) == ["timm", "eager", "compiled"]
+    assert parse_against(None, "inference") == list(PEERS)
+    assert parse_against(None, "training") == ["timm", "eager", "compiled"]
 
 
 def test_names_may_have_spaces_and_be_repeated():
-    assert parse_against("compiled, eager,compiled", train=True) == ["compiled", "eager"]
+    assert parse_against("compiled, eager,compiled", "training") == ["compiled", "eager"]
 
 
 @pytest.mark.parametrize(
-    ("text", "train", "message"),
+    ("text", "task", "message"),
     [
-        ("eagr", False, r'--against eagr: there is no peer "eagr"; the peers are timm, .*"eager"\?'),
-        ("eager,tvm", False, r'there is no peer "tvm"'),
-        ("openvino", False, r"openvino needs openvino: pip install \"mixlab\[deploy\]\", or leave it out"),
-        ("openvino", True, r"openvino can't train models: leave it out, or leave out --train"),
+        ("eagr", "inference", r'--against eagr: there is no peer "eagr"; the peers are timm, .*"eager"\?'),
+        ("eager,tvm", "inference", r'there is no peer "tvm"'),
+        ("openvino", "inference", r"openvino needs openvino: pip install \"mixlab\[deploy\]\", or leave it out"),
+        ("openvino", "training", r"openvino can't train models: leave it out, or leave out --train"),
     ],
 )
-def test_errors_state_the_peer_and_the_fix(without_runtimes, text, train, message):
+def test_errors_state_the_peer_and_the_fix(without_runtimes, text, task, message):
     with pytest.raises(UserError, match=message):
-        parse_against(text, train=train)
+        parse_against(text, task)

@@ -25,11 +25,11 @@ def test_the_plan_of_a_training_is_selected_for_the_architecture_and_the_batch(t
     jobs: list[Job] = []
     plan = Plan("cpu", ComputeMode("bf16", "channels_last"), 4)
     monkeypatch.setattr(training_plan, "select_plan", lambda job, log: (jobs.append(job), (plan, 1.0))[1])
-    form = mixlab_form(tiny, CPU, 4, quiet, train=True)
+    form = mixlab_form(tiny, CPU, 4, "training", quiet)
     (job,) = jobs
     assert (job.architecture, job.batch, job.recipe.speed, job.recipe.precision) == (tiny, 4, "auto", "auto")
     assert len(job.dataset.splits["train"]) == 4 and len(job.dataset.classes) == 3
-    assert (form.peer, form.plan, form.train) == ("mixlab", plan, True)
+    assert (form.peer, form.plan, form.task) == ("mixlab", plan, "training")
     prepare(form)()
 
 
@@ -50,7 +50,7 @@ def test_the_plan_of_an_inference_is_selected_with_enough_images_and_has_the_bat
             jobs.append((tuple(images.shape), number))
 
     monkeypatch.setattr(forms, "Inference", Inference)
-    form = mixlab_form(tiny, CPU, 1, quiet, train=False)
+    form = mixlab_form(tiny, CPU, 1, "inference", quiet)
     ((shape, number),) = jobs
     assert shape == (8, 3, 8, 8) and number >= 10_000
     assert form.plan == InferencePlan("eager", ComputeMode("bf16"), (), 1)

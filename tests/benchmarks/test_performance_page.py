@@ -16,7 +16,7 @@ def test_the_page_is_generated_from_the_results():
     assert (ROOT / "docs" / "performance.md").read_text(encoding="utf-8") == page
 
 
-def test_the_page_begins_with_losses(tmp_path):
+def test_losses_come_before_the_numbers(tmp_path):
     machine = {"device": "a CPU", "threads": 2}
     ratio = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 6, "unit": "", "spread": 0.1}
     files = {
@@ -44,6 +44,16 @@ def test_the_page_begins_with_losses(tmp_path):
     assert "2 x is reached" not in losses and "2 x is reached" in numbers
     assert "≤ 1.3" in numbers and "≥ 2" in numbers
     assert page.index("## New") < page.index("## Old") < page.index("2026-01-03-other.json")
+
+
+def test_the_overview_has_the_newest_ratio_of_each_model(tmp_path):
+    for date, model, value in (("2026-01-01", "a", 1.25), ("2026-01-02", "a", 1.5), ("2026-01-01", "b", 0.75)):
+        text = f"{model}, 2,000 photographs, mixlab predict, later jobs: images/s / those of x"
+        content = {"date": date, "device": "a CPU", "claims": [{"claim": text, "value": value}]}
+        (tmp_path / f"{date}-{model}.json").write_text(json.dumps(content))
+    overview = SCRIPT["page"](tmp_path).split("## Missed goals")[0]
+    assert re.search(r"\| a +\| – +\| – +\| +1\.50 \|", overview) and "1.25" not in overview
+    assert re.search(r"\| b +\| – +\| – +\| +0\.75 \|", overview)
 
 
 def test_only_claims_are_numbers_on_the_page(tmp_path):

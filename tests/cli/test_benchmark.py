@@ -20,9 +20,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         measuring,
         "mixlab_form",
-        lambda architecture, device, batch, log, *, train: forms.stock_forms(
-            "mixlab", architecture, device, batch, train=train
-        )[0],
+        lambda architecture, device, batch, task, log: forms.stock_forms("mixlab", architecture, device, batch, task)[
+            0
+        ],
     )
 
 

@@ -67,7 +67,7 @@ def test_near_copies_are_counted_and_named_and_stay():
     result = unseen(*OTHERS[:2], brighter)
     assert (len(result.dataset.splits["test"]), result.left_out, result.near_copies) == (3, 0, 1)
     assert result.notes == (
-        "Warning: 1 of 3 evaluated images are near copies of training or validation images of runs/a, so the accuracy "
+        "Warning: 1 of 3 evaluated images is a near copy of training or validation images of runs/a, so the accuracy "
         "may be too high: 2.",
     )
 

@@ -95,7 +95,7 @@ def test_a_slow_model_is_measured_with_single_images(
         measured.append(len(call()))
         return of_an_image * measured[-1]
 
-    monkeypatch.setattr(module, "_seconds", seconds)
+    monkeypatch.setattr(module, "seconds_per_call", seconds)
 
     def select(*_: object) -> None:
         raise InterruptedError
@@ -131,7 +131,7 @@ def test_the_time_of_the_stock_plan_is_not_that_of_its_first_call(
         call()
         return float(len(calls))
 
-    monkeypatch.setattr(module, "_seconds", seconds)
+    monkeypatch.setattr(module, "seconds_per_call", seconds)
     selection = module._Selection(model, images, 100, Timings(tmp_path / "timings.json", batch=8), (), None, [].append)
     assert selection.stock.per_image == 2 / 8
 

@@ -195,7 +195,10 @@ def test_a_caption_names_what_its_panels_show_and_which_lines_coincide(result):
             "measured. Points with intervals at the same place are drawn side by side. Lines that differ by at most 5 "
             "%: "
         )
-    assert "multiply-accumulates of mixer_nano and convmixer_nano; parameters of convmixer_nano, davit_nano and vit_nano" in more.caption
+    assert (
+        "multiply-accumulates of mixer_nano and convmixer_nano; parameters of convmixer_nano, davit_nano and vit_nano"
+        in more.caption
+    )
     assert "parameters of mixer_nano and vit_nano; memory of mixer_nano and vit_nano" in larger.caption
     assert more.html().count("</li>") == 5
 

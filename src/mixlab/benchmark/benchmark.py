@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from mixlab.benchmark.exported import ExportedForm, prepare_exported
-from mixlab.benchmark.forms import Call, Form, dtype_of, mixlab_form, prepare, stock_forms
+from mixlab.benchmark.forms import Call, Form, mixlab_form, prepare, stock_forms
 from mixlab.benchmark.peers import RUNTIMES
 from mixlab.benchmark.result import ModelBenchmark, Row, Task
 from mixlab.benchmark.timm_peer import timm_network
@@ -18,7 +18,7 @@ from mixlab.measure.timing import interleaved
 from mixlab.report.progress import Log
 from mixlab.report.text import pluralize
 from mixlab.speed.allocator import release_freed_memory, retain_freed_memory
-from mixlab.speed.plan import Plan, time_steps
+from mixlab.speed.plan import DTYPES, Plan, time_steps
 from mixlab.training.planning.memory import is_out_of_memory, unless_out_of_memory
 from mixlab.training.processes import process_pool
 from mixlab.zoo.architecture import Architecture
@@ -72,7 +72,6 @@ def benchmark(
     retain_freed_memory()
     torch.compiler.reset()  # compiled code of other models counts towards dynamo's limit
     notes: list[str] = []
-    train = settings.task == "training"
     log(f"{architecture.name}: mixlab's plan is selected.")
     selected: dict[Form | ExportedForm, Call] = {**_ours(architecture, device, settings, log)}
     for peer in settings.against:
@@ -83,7 +82,7 @@ def benchmark(
             notes.append(f"timm has no model with the architecture of {architecture.name}.")
             continue
         log(f"{architecture.name}: the fastest mode of {peer} is selected.")
-        selected |= _fastest(stock_forms(peer, architecture, device, settings.batch, train=train), notes)
+        selected |= _fastest(stock_forms(peer, architecture, device, settings.batch, settings.task), notes)
         release_freed_memory()  # of its other modes
     for form in exported:
         if device.type == "cpu":
@@ -140,7 +139,7 @@ def _measured(
         parameters=costs[0],
         macs=costs[1],
         peaks={
-            precision: matrix_product_peak(device, dtype_of(precision))
+            precision: matrix_product_peak(device, DTYPES[precision])
             for precision in precisions
             if precision in _PEAKS.get(device.type, precisions)
         },
@@ -179,7 +178,7 @@ def _run_and_measure(form: Form | ExportedForm, threads: int) -> int:
 def _ours(architecture: Architecture, device: torch.device, settings: Settings, log: Log) -> dict[Form, Call]:
     """The form that mixlab selects, which has run once. Raises UserError if a batch does not fit into memory."""
     try:
-        form = mixlab_form(architecture, device, settings.batch, log, train=settings.task == "training")
+        form = mixlab_form(architecture, device, settings.batch, settings.task, log)
         call = prepare(form)
         call()
     except (RuntimeError, MemoryError) as error:
@@ -193,7 +192,7 @@ def _ours(architecture: Architecture, device: torch.device, settings: Settings, 
 
 
 def _fastest(forms: Sequence[Form], notes: list[str]) -> dict[Form, Call]:
-    """The fastest of the forms of a peer, which has run; none if no one runs on this machine, with notes."""
+    """The fastest of the forms of a peer, which has run; empty, with notes, if none runs on this machine."""
     calls = _prepared(forms, notes)
     if not calls:
         return {}

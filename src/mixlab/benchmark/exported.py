@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from mixlab.benchmark.result import Task
 from mixlab.errors import UserError
 from mixlab.models.contract import height_and_width
 from mixlab.weights.exported import is_exported, read_exported
@@ -56,9 +57,9 @@ def prepare_exported(form: ExportedForm) -> Callable[[], object]:
     return lambda: network(images)
 
 
-def split_exported(models: list[str], *, train: bool) -> tuple[list[str], list[str]]:
+def split_exported(models: list[str], task: Task) -> tuple[list[str], list[str]]:
     """The models that are not exported, and those that are. Raises UserError for an exported one that should train."""
     exported = [model for model in models if is_exported(model)]
-    if exported and train:
+    if exported and task == "training":
         raise UserError(f"{exported[0]} is an exported model, which can't be trained: leave it out, or give its run.")
     return [model for model in models if model not in exported], exported

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mixlab.benchmark.peers import RUNTIMES
+from mixlab.benchmark.result import Task
 from mixlab.benchmark.runtimes import onnxruntime_pass, openvino_pass
 from mixlab.benchmark.timm_peer import timm_network
 from mixlab.benchmark.training_plan import training_plan
@@ -34,8 +35,6 @@ _LONG_JOB = 100_000
 _TRIAL_IMAGES = 8
 """With fewer images, no plan is selected."""
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
 
 @dataclass(frozen=True)
 class Form:
@@ -44,7 +43,7 @@ class Form:
     peer    "mixlab", or one of `mixlab.benchmark.peers.PEERS`
     batch   images per call
     plan    for mixlab, the plan that it selects; for the others, the stock plan in the form's precision and layout
-    train   whether a call is a training step, or a forward pass
+    task    of a call: "training" is a step, "inference" a forward pass
     """
 
     peer: str
@@ -52,7 +51,7 @@ class Form:
     device: str
     batch: int
     plan: Plan | InferencePlan
-    train: bool
+    task: Task
 
     @property
     def mode(self) -> ComputeMode:
@@ -77,15 +76,10 @@ class Form:
         return f"{self.peer}, {self.mode}"
 
 
-def dtype_of(precision: str) -> torch.dtype:
-    """The type of the numbers that are multiplied in this precision."""
-    return _DTYPES[precision]
-
-
-def mixlab_form(architecture: Architecture, device: torch.device, batch: int, log: Log, *, train: bool) -> Form:
+def mixlab_form(architecture: Architecture, device: torch.device, batch: int, task: Task, log: Log) -> Form:
     """The form that mixlab's own plan selects."""
-    select_plan = training_plan if train else inference_plan
-    return Form("mixlab", architecture, str(device), batch, select_plan(architecture, device, batch, log), train)
+    select_plan = {"training": training_plan, "inference": inference_plan}[task]
+    return Form("mixlab", architecture, str(device), batch, select_plan(architecture, device, batch, log), task)
 
 
 def inference_plan(architecture: Architecture, device: torch.device, batch: int, log: Log) -> InferencePlan:
@@ -99,14 +93,16 @@ def inference_plan(architecture: Architecture, device: torch.device, batch: int,
     return replace(inference.plan, batch=batch)
 
 
-def stock_forms(peer: str, architecture: Architecture, device: torch.device, batch: int, *, train: bool) -> list[Form]:
+def stock_forms(peer: str, architecture: Architecture, device: torch.device, batch: int, task: Task) -> list[Form]:
     """The forms of a peer, in each precision and layout that the device has; the peer's row is the fastest of them."""
-    modes = training_candidates(device, "auto", architecture.on_meta()) if train else candidates(device, "auto")
+    modes = candidates(device, "auto")
+    if task == "training":
+        modes = training_candidates(device, "auto", architecture.on_meta())
     if peer in RUNTIMES:  # they choose the layout themselves
         modes = [mode for mode in modes if mode.layout == "contiguous"]
     if peer == "onnxruntime":  # it has no bf16 kernels on a CPU
         modes = [mode for mode in modes if mode.precision == "fp32"]
-    return [Form(peer, architecture, str(device), batch, Plan(device.type, mode, batch), train) for mode in modes]
+    return [Form(peer, architecture, str(device), batch, Plan(device.type, mode, batch), task) for mode in modes]
 
 
 def prepare(form: Form) -> Call:
@@ -117,7 +113,7 @@ def prepare(form: Form) -> Call:
     torch.manual_seed(0)
     images = random_images(form.architecture, form.batch, device)
     images = images.contiguous(memory_format=form.mode.memory_format)
-    return _training_step(form, images) if form.train else _forward_pass(form, images)
+    return _training_step(form, images) if form.task == "training" else _forward_pass(form, images)
 
 
 def random_images(architecture: Architecture, batch: int, device: torch.device) -> Tensor:
@@ -144,8 +140,8 @@ def _forward_pass(form: Form, images: Tensor) -> Call:
         network = prepare_model(_network(form).eval(), images.device, ComputeMode())
         mixlab_forward = torch.inference_mode()(build_forward(network, form.plan, images.shape[1:]))
         return lambda: mixlab_forward(images)
-    network = prepare_model(_network(form).eval(), images.device, form.mode).to(_DTYPES[form.mode.precision])
-    images = images.to(_DTYPES[form.mode.precision])
+    network = prepare_model(_network(form).eval(), images.device, form.mode).to(form.mode.dtype)
+    images = images.to(form.mode.dtype)
     run = torch.compile(network, dynamic=False) if form.peer == "compiled" else network
 
     def forward() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from mixlab.benchmark.benchmark import MIN_ROUNDS
 from mixlab.benchmark.forms import Call, prepare, stock_forms
 from mixlab.errors import UserError, in_one_line
 from mixlab.files import write_json
@@ -26,12 +27,10 @@ from mixlab.stats.intervals import median_interval
 from mixlab.zoo.architecture import architecture
 from mixlab.zoo.paper import Counted, PaperRow
 
-ROUNDS = 6
-"""Timed calls of a model: the smallest number with a 95 % interval."""
-
 _MACS_PER_CALL = 64e9
 _MAX_BATCH = 16
-"""A call has about so many multiply-accumulates, and at most so many images, so that all models take a similar time."""
+"""A call has about that many multiply-accumulates, and at most that many images, so that all models take a similar
+time."""
 
 _TRIAL_CALLS = 2 * 2
 """Calls for the selection of the faster one of two modes: one warm-up and one timed call each."""
@@ -101,7 +100,7 @@ def batch_of(counted: Counted) -> int:
 def estimated_seconds(models: Sequence[Counted], device: torch.device) -> float:
     """A rough estimate of the time to measure `models`, from the speed of a matrix product."""
     peak = matrix_product_peak(device, torch.float32)
-    macs = sum((ROUNDS + 1 + _TRIAL_CALLS) * batch_of(counted) * counted.macs for counted in models)
+    macs = sum((MIN_ROUNDS + 1 + _TRIAL_CALLS) * batch_of(counted) * counted.macs for counted in models)
     return macs / (_SHARE_OF_PEAK * peak) + _SECONDS_TO_BUILD * len(models)
 
 
@@ -144,14 +143,14 @@ def _stored(file: Path, device: torch.device) -> PaperSpeed:
 def _measure(counted: Counted, device: torch.device) -> PaperSpeed:
     model = architecture(counted.build, **counted.fields)
     batch = batch_of(counted)
-    forms = stock_forms("eager", model, device, batch, train=False)
+    forms = stock_forms("eager", model, device, batch, "inference")
     calls = {form: prepare(form) for form in (forms[0], forms[-1])}
     trial = time_steps(calls, rounds=1)
     fastest = min(trial, key=trial.__getitem__)
     chosen: Call = calls[fastest]
     calls.clear()  # frees the other model
     reference = product(_REFERENCE_SIZE, device, torch.float32)
-    seconds = interleaved({"model": chosen, "reference": reference}, ROUNDS, warmup=1, sample_seconds=0.0)
+    seconds = interleaved({"model": chosen, "reference": reference}, MIN_ROUNDS, warmup=1, sample_seconds=0.0)
     return PaperSpeed(
         build=counted.build,
         fields=dict(counted.fields),

@@ -106,7 +106,9 @@ def _trade_off(title: str, rows: Sequence[BenchmarkedRow]) -> Figure:
 
     panels = [scatter_panel(points(axis), axis, TOP1, KINDS) for axis in (THROUGHPUT, PARAMETERS, COST)]
     return Figure(
-        title, panels, "Accuracy as printed; throughput, parameters and multiply-accumulates of this machine."
+        title,
+        panels,
+        "Accuracy as printed; throughput measured here; parameters and multiply-accumulates counted by mixlab.",
     )
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 
+from mixlab.benchmark.result import Task
 from mixlab.errors import UserError, did_you_mean
+from mixlab.speed.openvino import OPENVINO_PACKAGES
 
 PEERS = ("timm", "eager", "compiled", "openvino", "onnxruntime")
 """timm's own model of the same architecture, stock PyTorch without and with `torch.compile`, and two runtimes."""
@@ -13,19 +15,19 @@ RUNTIMES = ("openvino", "onnxruntime")
 
 _MODULES: Mapping[str, tuple[Sequence[str], str]] = {
     "timm": (("timm",), "baselines"),
-    "openvino": (("openvino", "onnx", "onnxscript"), "deploy"),
+    "openvino": (OPENVINO_PACKAGES, "deploy"),
     "onnxruntime": (("onnxruntime", "onnx", "onnxscript"), "deploy"),
 }
 """The Python packages of a peer, and the extra of mixlab that installs them."""
 
 
-def parse_against(text: str | None, *, train: bool) -> list[str]:
+def parse_against(text: str | None, task: Task) -> list[str]:
     """The peers of `--against`, separated by commas; None: all that are installed and can do the task.
 
     Raises UserError for an unknown peer, for one that is not installed, and for a runtime that is asked to train.
     """
     if text is None:
-        return [peer for peer in PEERS if not _missing(peer) and not (train and peer in RUNTIMES)]
+        return [peer for peer in PEERS if not _missing(peer) and not (task == "training" and peer in RUNTIMES)]
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in PEERS:
@@ -33,7 +35,7 @@ def parse_against(text: str | None, *, train: bool) -> list[str]:
                 f'--against {text}: there is no peer "{name}"; the peers are {", ".join(PEERS)}. '
                 f"{did_you_mean(name, PEERS)}".rstrip()
             )
-        if train and name in RUNTIMES:
+        if task == "training" and name in RUNTIMES:
             raise UserError(f"--against {text}: {name} can't train models: leave it out, or leave out --train.")
         if missing := _missing(name):
             _, extra = _MODULES[name]

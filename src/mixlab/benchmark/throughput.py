@@ -31,6 +31,7 @@ def images_per_second(
 
     A short trial selects the mode of each model; the default mode is kept unless another one is clearly faster. The
     models then take turns in every timing round, so that changes in the speed of the machine affect all of them alike.
+    Bf16 is autocast: the weights stay in fp32, because a user's module can have tensors of its own in fp32.
 
     Returns the mode and the speed by model name; the speed has a 95 % interval over the rounds.
     """

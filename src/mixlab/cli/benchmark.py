@@ -68,11 +68,11 @@ def benchmark(
     from mixlab.measure.machine import describe, pick_device
     from mixlab.report.result_folder import write_result_files
 
-    peers = parse_against(against, train=train)
     task = "training" if train else "inference"
+    peers = parse_against(against, task)
     batches = _batch_sizes("8" if batch is None else batch)
     settings = [Settings(peers, task, size, 20 if rounds is None else rounds) for size in batches]
-    others, exported = split_exported(list(dict.fromkeys(models)), train=train)
+    others, exported = split_exported(list(dict.fromkeys(models)), task)
     if against and not others:
         raise UserError(
             f"--against {against} needs another MODEL: give the run that {exported[0]} was exported from, too."

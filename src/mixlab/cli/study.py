@@ -143,6 +143,7 @@ _COMMON: dict[str, tuple[Any, Any]] = {
     "format": (Annotated[Format, typer.Option(help="Output format of the tables.")], "table"),
     "out": (Annotated[Path | None, typer.Option(help="New folder for report.html, results.json and figures.")], None),
     "quiet": (Annotated[bool, typer.Option("--quiet", help="Do not show progress.")], False),
+    "trust_code": (TrustCode, False),
 }
 _OF_TRAININGS: dict[str, tuple[Any, Any]] = {
     "jobs": (Jobs, None),
@@ -175,7 +176,6 @@ _OF_TRAININGS: dict[str, tuple[Any, Any]] = {
         ],
         False,
     ),
-    "trust_code": (TrustCode, False),
 }
 
 

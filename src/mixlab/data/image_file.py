@@ -22,8 +22,9 @@ from mixlab.files import read_reason
 MAX_PIXELS = 2**28
 """Larger images are rejected by their header, before decoding. Phone cameras reach 200 million pixels."""
 
-# An explicit list, because other formats of Pillow run external programs (EPS starts Ghostscript). JPEG includes MPO.
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
+# Explicit lists, because other formats of Pillow run external programs (EPS starts Ghostscript). JPEG includes MPO.
+_COMMON_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM")  # Pillow imports their decoders first, without all others
+_OTHER_FORMATS = ("TIFF", "WEBP", "JPEG2000", "AVIF")
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}  # ISO/IEC 23008-12, annex B
 
 _POINTERS = {b"version https://git-lfs.github.com/spec/": "Git LFS", b"/annex/objects/": "git-annex"}
@@ -200,9 +201,14 @@ def _open(content: bytes, max_pixels: int | None = None) -> Image.Image:
 
         image = pillow_heif.HeifImageFile(BytesIO(content))  # without registering it in Pillow
         return _within_limit(image, max_pixels)
-    Image.init()
-    formats = [name for name in _FORMATS if name in Image.OPEN]  # not every build of Pillow has AVIF and JPEG 2000
-    return _within_limit(Image.open(BytesIO(content), formats=formats), max_pixels)
+    Image.preinit()
+    try:
+        image = Image.open(BytesIO(content), formats=_COMMON_FORMATS)
+    except UnidentifiedImageError:
+        Image.init()
+        others = [name for name in _OTHER_FORMATS if name in Image.OPEN]  # not every build has AVIF and JPEG 2000
+        image = Image.open(BytesIO(content), formats=others)
+    return _within_limit(image, max_pixels)
 
 
 def _within_limit(image: Image.Image, max_pixels: int | None) -> Image.Image:

@@ -107,8 +107,9 @@ def leave_out(
         )
     elif near:
         notes.append(
-            f"Warning: {len(near):,} of {pluralize(remaining, 'evaluated image')} are near copies of training or "
-            f"validation images of {learner}, so the accuracy may be too high: {join_words(near, _MAX_NAMES)}."
+            f"Warning: {len(near):,} of {pluralize(remaining, 'evaluated image')} "
+            f"{'is a near copy' if len(near) == 1 else 'are near copies'} of training or validation images of "
+            f"{learner}, so the accuracy may be too high: {join_words(near, _MAX_NAMES)}."
         )
     return UnseenImages(
         dataset=replace(dataset, splits=dataset.splits | unseen) if left_out else dataset,

@@ -43,7 +43,7 @@ def interleaved(
         first = turn % len(names)
         for name in names[first:] + names[:first]:
             before(name)
-            seconds[name].append(_seconds_per_call(callables[name], repeats[name]))
+            seconds[name].append(seconds_per_call(callables[name], repeats[name]))
     return seconds
 
 
@@ -65,15 +65,16 @@ def synchronize() -> None:
         torch.accelerator.synchronize()
 
 
-def _repeats(call: Call, warmup: int, sample_seconds: float) -> int:
-    fastest = min(_seconds_per_call(call, repeats=1) for _ in range(warmup))
-    return max(1, math.ceil(sample_seconds / fastest))
-
-
-def _seconds_per_call(call: Call, repeats: int) -> float:
+def seconds_per_call(call: Call, repeats: int = 1) -> float:
+    """The mean seconds of successive calls."""
     synchronize()
     start = time.perf_counter()
     for _ in range(repeats):
         call()
     synchronize()
     return (time.perf_counter() - start) / repeats
+
+
+def _repeats(call: Call, warmup: int, sample_seconds: float) -> int:
+    fastest = min(seconds_per_call(call) for _ in range(warmup))
+    return max(1, math.ceil(sample_seconds / fastest))

@@ -37,6 +37,7 @@ def grouped_plot(
     estimates: Mapping[str, Mapping[str, Estimate]],
     axis: Axis,
     *,
+    names: Sequence[str] | None = None,
     line: tuple[str, float] | None = None,
     caption: str = "",
 ) -> Figure:
@@ -44,21 +45,26 @@ def grouped_plot(
 
     estimates  by series and group; a series may lack some of the groups
     axis       of the values
+    names      all names, which determine the colours and markers; None: the series
     line       the name and the value of a horizontal line, such as chance, which the caption states; it is drawn if it
                is within the range of the estimates
     """
     if line:
         value = f"{number(line[1], axis.decimals([line[1]]))} {axis.unit}".rstrip()
         caption = f"{caption} {line[0].capitalize()} is {value}.".lstrip()
-    return Figure(title, [_panel(estimates, axis, line)], caption)
+    return Figure(title, [_panel(estimates, axis, names or list(estimates), line)], caption)
 
 
-def _panel(estimates: Mapping[str, Mapping[str, Estimate]], axis: Axis, line: tuple[str, float] | None) -> Panel:
-    names = list(estimates)
+def _panel(
+    estimates: Mapping[str, Mapping[str, Estimate]],
+    axis: Axis,
+    names: Sequence[str],
+    line: tuple[str, float] | None,
+) -> Panel:
     groups = list(dict.fromkeys(group for of_series in estimates.values() for group in of_series))
     slot = (_RIGHT - _LEFT) / len(groups)
     labels = {group: wrap_words(group, slot - 8) for group in groups}
-    legend = _legend(names)
+    legend = _legend(list(estimates))
     top = _LEGEND_ROW * len(legend) + 26
     bottom = top + _PLOT_HEIGHT
     height = bottom + 10 + _LABEL_ROW * max(map(len, labels.values()))
@@ -84,7 +90,7 @@ def _panel(estimates: Mapping[str, Mapping[str, Estimate]], axis: Axis, line: tu
             _, above = axes.transData.transform((0, line[1]))
             draw_text(canvas, line[0], _RIGHT - 4, height - above - 4, size=SMALL, colour=MUTED, align="right")
         for index, (name, of_series) in enumerate(estimates.items()):
-            shift = 0.5 + _SPREAD * ((index + 0.5) / len(names) - 0.5)
+            shift = 0.5 + _SPREAD * ((index + 0.5) / len(estimates) - 0.5)
             colour = colour_for(name, names)
             for group, estimate in of_series.items():
                 place = groups.index(group) + shift

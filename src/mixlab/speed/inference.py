@@ -21,11 +21,12 @@ from torch import Tensor, nn
 
 from mixlab.data.any_preprocess import Inputs
 from mixlab.errors import in_one_line
-from mixlab.measure.timing import synchronize
+from mixlab.measure.timing import seconds_per_call
 from mixlab.report.progress import Log
 from mixlab.speed.inference_plan import STOCK, Forward, InferencePlan, Outputs, Speed, as_tuple, build_forward
 from mixlab.speed.inference_timings import Timing, Timings, timings_file
 from mixlab.speed.network_cache import NetworkKey, conversion_key, is_cached
+from mixlab.speed.openvino import OPENVINO_PACKAGES
 from mixlab.speed.plan import ComputeMode, Precision, prepare_model
 from mixlab.speed.rewrites.inference_rewrites import rewrite
 
@@ -34,7 +35,7 @@ TOLERANCES = {"fp32": 1e-3, "bf16": 0.1}
 the outputs. The most probable class can differ only if the two largest logits are closer than twice that."""
 
 _SHORT = 2.0
-"""A job that takes the stock plan less than so many seconds runs under the stock plan."""
+"""A job that takes the stock plan less than that many seconds runs under the stock plan."""
 
 _TRIAL_SECONDS, _MIN_BATCH, _MAX_BATCH = 0.5, 8, 64
 """The trial batch takes the stock plan about half a second. It is also the batch of the plan."""
@@ -119,7 +120,7 @@ class Inference:
 
     def _measured(self, images: Inputs) -> float:
         """The seconds of an image under the stock plan."""
-        return _seconds(lambda: self._model(images)) / len(images)
+        return seconds_per_call(lambda: self._model(images)) / len(images)
 
 
 class _Selection:
@@ -143,7 +144,7 @@ class _Selection:
         self._reference = as_tuple(model(images))
         plan, seconds = replace(STOCK, batch=len(images)), None
         if (known := timings.get(plan)) is None:
-            seconds = _seconds(lambda: model(images))  # the first call was slower
+            seconds = seconds_per_call(lambda: model(images))  # the first call was slower
             known = timings.add(plan, Timing(0.0, seconds / len(images)))
         self.stock = known
         stock = _Built(plan, self.stock, lambda images: as_tuple(model(images)), seconds)
@@ -224,10 +225,10 @@ class _Selection:
         """
         seconds, best_seconds = [], [best.seconds] if best.seconds else []
         for _ in range(2):
-            seconds.append(_seconds(lambda: forward(self._images)))
+            seconds.append(seconds_per_call(lambda: forward(self._images)))
             if best_seconds and seconds[0] < _CLEARLY_FASTER * best_seconds[0]:
                 break
-            best_seconds.append(_seconds(lambda: best.forward(self._images)))
+            best_seconds.append(seconds_per_call(lambda: best.forward(self._images)))
         return min(seconds), min(seconds) / min(best_seconds)
 
     def _saves_time(self, timing: Timing) -> bool:
@@ -301,7 +302,7 @@ def _in_fast_layout(plan: InferencePlan, model: nn.Module) -> InferencePlan:
 
 
 def _openvino(plan: InferencePlan, model: nn.Module, images: Tensor) -> _Candidate | None:
-    is_available = all(find_spec(name) for name in ("openvino", "onnx", "onnxscript"))
+    is_available = all(find_spec(name) for name in OPENVINO_PACKAGES)
     if images.device.type != "cpu" or not is_available:
         return None
     converted = InferencePlan("openvino", ComputeMode(plan.mode.precision), batch=plan.batch)
@@ -327,11 +328,3 @@ def is_close(outputs: Outputs, reference: Outputs, tolerance: float) -> bool:
 
 def _trial_batch(seconds_per_image: float) -> int:
     return min(_MAX_BATCH, max(_MIN_BATCH, int(_TRIAL_SECONDS / seconds_per_image)))
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    synchronize()
-    start = time.perf_counter()
-    call()
-    synchronize()
-    return time.perf_counter() - start

@@ -82,7 +82,7 @@ def build_forward(
         assert plan.mode.precision != "fp16"
         return compile_openvino(cached_conversion(model, image_shape, key), plan.mode.precision)
     network = rewrite(model, image_shape)[0] if plan.rewrites else deepcopy(model)
-    dtype = torch.bfloat16 if plan.mode.precision == "bf16" else torch.float32
+    dtype = plan.mode.dtype
     network.to(dtype).to(memory_format=plan.mode.memory_format)  # pyright: ignore[reportCallIssue]
     compiled = torch.compile(network, dynamic=False) if plan.execution == "compiled" else network
 

@@ -20,6 +20,9 @@ from mixlab.speed.onnx import write_onnx
 if TYPE_CHECKING:
     import openvino
 
+OPENVINO_PACKAGES = ("openvino", "onnx", "onnxscript")
+"""What converts and runs a model."""
+
 OpenVinoPrecision = Literal["fp32", "bf16"]
 
 PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16"}

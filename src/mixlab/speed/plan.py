@@ -23,6 +23,9 @@ K = TypeVar("K")
 
 _ROUNDS = 3
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""The types of the numbers that are multiplied, by precision."""
+
 _SIMD_CHANNELS = 16
 """Channels in a block of oneDNN's convolutions with AVX-512, the largest block."""
 
@@ -42,10 +45,14 @@ class ComputeMode:
     def memory_format(self) -> torch.memory_format:
         return torch.channels_last if self.layout == "channels_last" else torch.contiguous_format
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the numbers that are multiplied."""
+        return DTYPES[self.precision]
+
     def autocast(self, device: torch.device) -> torch.autocast:
         """The autocast context of this precision; disabled for fp32."""
-        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
-        return torch.autocast(device.type, dtype, enabled=self.precision != "fp32")
+        return torch.autocast(device.type, self.dtype, enabled=self.precision != "fp32")
 
     def __str__(self) -> str:
         return f"{self.precision}, {self.layout.replace('_', ' ')}"
@@ -175,7 +182,7 @@ def time_steps(
 
 
 def affordable(kinds: int, calls: int) -> tuple[int, int]:
-    """How many of `kinds` can be timed with so many calls, at least one, and in how many rounds after the warm-up."""
+    """How many of `kinds` can be timed with that many calls, at least one, and in how many rounds after the warm-up."""
     rounds = max(1, min(_ROUNDS, calls // kinds - 1))
     return max(1, min(kinds, calls // (rounds + 1))), rounds
 

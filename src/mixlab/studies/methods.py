@@ -38,9 +38,15 @@ def trainings_protocol(trainings: Mapping[str, Sequence[Training]], dataset: Dat
 
 
 def run_note(recipe: Mapping[str, Any]) -> str:
-    """How a run was trained: model, data, duration and seed."""
+    """How a run was trained: model, data, images of a class and transform if they are given, duration and seed."""
     duration = pluralize(recipe["steps"], "step") if "steps" in recipe else pluralize(recipe["epochs"], "epoch")
-    return f"{recipe['model']} on {recipe['data']}, {duration}, seed {recipe['seed']}"
+    per_class = recipe.get("subset", {}).get("per_class")
+    parts = [
+        f"{recipe['model']} on {recipe['data']}",
+        *([f"{per_class:,} images of each class"] if per_class else []),
+        *([recipe["transform"]["name"].replace("_", " ")] if "transform" in recipe else []),
+    ]
+    return ", ".join([*parts, duration, f"seed {recipe['seed']}"])
 
 
 def tests_paragraph(

@@ -100,6 +100,7 @@ def conclude(trained: TrainedArms, settings: Settings) -> ArmsResult:
         "Accuracy by input",
         top1,
         Axis("Top-1", "%", "higher", digits=1),
+        names=list(dict.fromkeys([*DEFAULT_MODELS, *settings.models])),
         line=("chance", by_chance),
         caption="Each model was trained and tested on each input. Points are means over seeds, lines 95 % intervals.",
     )

@@ -57,7 +57,7 @@ _CLAIMS = (
         expected="lower",
         source=_PAPER,
         regime=_REGIME,
-        unit="%",
+        unit="percentage points",
     ),
     Claim(
         statement="A permutation of all pixels costs {mixer} less of its accuracy above chance than {resnet}.",
@@ -65,7 +65,7 @@ _CLAIMS = (
         expected="lower",
         source=f"{_PAPER}: about 45 % and 75 %",
         regime=_REGIME,
-        unit="%",
+        unit="percentage points",
     ),
     Claim(
         statement="{resnet} is less accurate on images with permuted patches.",
@@ -87,7 +87,7 @@ _CLAIMS = (
         expected="higher",
         source="a consequence of fixed positions, which tell near patches from distant ones, not in the papers",
         regime=_LOCAL_REGIME,
-        unit="%",
+        unit="percentage points",
     ),
     Claim(
         statement="Without retraining, {mixer} is less accurate on images with permuted patches and pixels.",

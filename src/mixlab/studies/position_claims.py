@@ -27,7 +27,7 @@ _MIXER_REGIME = (
     "the source has no position embeddings, because token MLPs are sensitive to the order of the tokens, and reports "
     "no experiment with them; this study trains small models from scratch on few images"
 )
-_VIT_PAPER = "Dosovitskiy et al. 2020, appendix D.4"
+_VIT_PAPER = "Dosovitskiy et al. 2021, appendix D.4"
 _VIT_REGIME = (
     "the source pre-trains ViT-B/16 on 300 million images and reports the linear 5-shot accuracy on ImageNet; this "
     "study trains a small ViT without class token from scratch on few images"

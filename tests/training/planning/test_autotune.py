@@ -5,7 +5,6 @@ import os
 import re
 import time
 from dataclasses import replace
-from itertools import count
 from typing import Any
 
 import pytest
@@ -34,8 +33,7 @@ def quick_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def steps_of_seven_seconds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The plans whose steps are timed, beside the first two steps of the stock plan. Every step takes seven seconds."""
-    clock = count(0, 7)
-    monkeypatch.setattr(autotune, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(autotune, "seconds_per_call", lambda step: (step(), 7.0)[1])
     timed: list[str] = []
 
     def time_steps(kinds: dict[Plan, Any], *, rounds: int, before: Any) -> dict[Plan, float]:

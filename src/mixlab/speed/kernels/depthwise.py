@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from mixlab.speed.kernels.library import Argument, kernels
 
 _MAX_GROUPS = 32
-"""Images are divided into so many groups (kMaxGroups in depthwise.cpp), whose gradients are computed separately."""
+"""Images are divided into that many groups (kMaxGroups in depthwise.cpp), whose gradients are computed separately."""
 
 
 class ConvolutionGradients(NamedTuple):
@@ -86,6 +86,12 @@ def flat_kernel(
 def sum_dtype(images_dtype: torch.dtype) -> torch.dtype:
     """The type of the sums over images of this type."""
     return torch.float64 if images_dtype == torch.float64 else torch.float32
+
+
+def memory_format(images: Tensor) -> torch.memory_format:
+    """The layout of images; that of images that have both, such as those of a single channel, is contiguous."""
+    is_channels_last = images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
+    return torch.channels_last if is_channels_last else torch.contiguous_format
 
 
 def convolution_shape(images: Tensor, weight: Tensor) -> tuple[int, ...]:

@@ -20,6 +20,8 @@ from torch import Tensor
 from torch.backends import cudnn
 from torch.nn import functional as F
 
+from mixlab.speed.kernels.depthwise import memory_format
+
 
 def depthwise_convolution(
     images: Float[Tensor, "image channel row column"],
@@ -42,7 +44,7 @@ def depthwise_convolution(
 def _convolution(images: Tensor, weight: Tensor, bias: Tensor | None, kernel: str) -> Tensor:
     with _selected(kernel):
         outputs = F.conv2d(images, weight, bias, padding=_padding(weight), groups=len(weight))
-    return outputs.contiguous(memory_format=_memory_format(images))
+    return outputs.contiguous(memory_format=memory_format(images))
 
 
 @torch.library.custom_op(
@@ -52,10 +54,10 @@ def _convolution(images: Tensor, weight: Tensor, bias: Tensor | None, kernel: st
 )
 def _gradients(gradient: Tensor, images: Tensor, weight: Tensor, kernel: str) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of the images, the weights and the bias."""
-    memory_format, channels = _memory_format(images), len(weight)
+    layout, channels = memory_format(images), len(weight)
     with _selected(kernel):
         of_images, of_weight, of_bias = torch.ops.aten.convolution_backward(
-            gradient.contiguous(memory_format=memory_format),
+            gradient.contiguous(memory_format=layout),
             images,
             weight,
             bias_sizes=[channels],
@@ -67,17 +69,17 @@ def _gradients(gradient: Tensor, images: Tensor, weight: Tensor, kernel: str) ->
             groups=channels,
             output_mask=[True, True, True],
         )
-    return of_images.contiguous(memory_format=memory_format), of_weight.contiguous(), of_bias
+    return of_images.contiguous(memory_format=layout), of_weight.contiguous(), of_bias
 
 
 @_convolution.register_fake
 def _(images: Tensor, weight: Tensor, bias: Tensor | None, kernel: str) -> Tensor:
-    return torch.empty_like(images.contiguous(memory_format=_memory_format(images)))
+    return torch.empty_like(images.contiguous(memory_format=memory_format(images)))
 
 
 @_gradients.register_fake
 def _(gradient: Tensor, images: Tensor, weight: Tensor, kernel: str) -> tuple[Tensor, Tensor, Tensor]:
-    of_images = torch.empty_like(images.contiguous(memory_format=_memory_format(images)))
+    of_images = torch.empty_like(images.contiguous(memory_format=memory_format(images)))
     return of_images, weight.new_empty(weight.shape), weight.new_empty(len(weight))
 
 
@@ -108,8 +110,3 @@ def _selected(kernel: str) -> Iterator[None]:
 
 def _padding(weight: Tensor) -> list[int]:
     return [size // 2 for size in weight.shape[2:]]
-
-
-def _memory_format(images: Tensor) -> torch.memory_format:
-    is_channels_last = images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
-    return torch.channels_last if is_channels_last else torch.contiguous_format

@@ -25,7 +25,7 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-from mixlab.speed.kernels.depthwise import flat_kernel
+from mixlab.speed.kernels.depthwise import flat_kernel, memory_format, sum_dtype
 
 _LANES = 1024
 """Numbers (positions times channels) that the threads of a program compute at once."""
@@ -39,7 +39,7 @@ _ROWS_PER_LANE = 4
 """Rows of the outputs that a lane of the convolution computes, so that it loads most rows of the images once."""
 
 _PROGRAMS = 4096
-"""About so many programs sum the gradient of the weights, each over its share of the images and tiles."""
+"""About that many programs sum the gradient of the weights, each over its share of the images and tiles."""
 
 
 def depthwise_convolution(
@@ -73,7 +73,7 @@ def _gradients(gradient: Tensor, images: Tensor, weight: Tensor) -> tuple[Tensor
     """The gradients of the images, the weights and the bias."""
     k_rows, k_columns = weight.shape[2:]
     top, left = _padding(weight)
-    gradient = gradient.contiguous(memory_format=_memory_format(images))
+    gradient = gradient.contiguous(memory_format=memory_format(images))
     flipped = flat_kernel(weight, images.dtype).flip(0)
     of_images = _convolve(gradient, flipped, None, (k_rows, k_columns), (k_rows - 1 - top, k_columns - 1 - left))
     of_weight, of_bias = _parameter_gradients(gradient, images, weight)
@@ -87,7 +87,7 @@ def _(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 @_gradients.register_fake
 def _(gradient: Tensor, images: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    of_images = torch.empty_like(gradient.contiguous(memory_format=_memory_format(images)))
+    of_images = torch.empty_like(gradient.contiguous(memory_format=memory_format(images)))
     return of_images, weight.new_empty(weight.shape), weight.new_empty(len(weight))
 
 
@@ -133,8 +133,8 @@ def _parameter_gradients(gradient: Tensor, images: Tensor, weight: Tensor) -> tu
     shares = max(1, _PROGRAMS // (channel_blocks * k_rows))
     tile_shares = min(tile.number, shares)
     image_shares = min(count, shares // tile_shares)
-    sum_dtype = torch.float64 if images.dtype == torch.float64 else torch.float32
-    sums = images.new_empty(tile_shares * image_shares, k_rows * k_columns + 1, channels, dtype=sum_dtype)
+    shape = tile_shares * image_shares, k_rows * k_columns + 1, channels
+    sums = images.new_empty(shape, dtype=sum_dtype(images.dtype))
     with torch.cuda.device_of(images):
         _parameter_gradients_kernel[k_rows, tile_shares * image_shares, channel_blocks](
             *(gradient, images, sums, count, image_shares, tile.number, tile_shares, channels, rows, columns),
@@ -161,7 +161,7 @@ class _Tile(NamedTuple):
 
 def _tile(images: Tensor, rows_per_lane: int) -> _Tile:
     _, channels, rows, columns = images.shape
-    channels_last = _memory_format(images) == torch.channels_last
+    channels_last = memory_format(images) == torch.channels_last
     block_channels = min(triton.next_power_of_2(channels), _MAX_CHANNELS) if channels_last else 1
     block_columns = min(triton.next_power_of_2(columns), _MAX_COLUMNS, _LANES // block_channels)
     lane_rows = triton.cdiv(rows, rows_per_lane)
@@ -177,12 +177,7 @@ def _padding(weight: Tensor) -> tuple[int, int]:
 
 
 def _dense(images: Tensor) -> Tensor:
-    return images.contiguous(memory_format=_memory_format(images))
-
-
-def _memory_format(images: Tensor) -> torch.memory_format:
-    is_channels_last = images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
-    return torch.channels_last if is_channels_last else torch.contiguous_format
+    return images.contiguous(memory_format=memory_format(images))
 
 
 def _sum_type(images: Tensor) -> tl.dtype:

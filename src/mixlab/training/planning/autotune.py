@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from mixlab.data.batches import Batch, steps_per_epoch
 from mixlab.errors import UserError
 from mixlab.files import WriteError, cache_folder, read_cached_json, write_json
 from mixlab.measure.machine import device_name
-from mixlab.measure.timing import synchronize
+from mixlab.measure.timing import seconds_per_call
 from mixlab.report.numbers import duration
 from mixlab.report.progress import Log
 from mixlab.report.text import join_words, pluralize
@@ -48,7 +47,7 @@ from mixlab.training.planning.timed_steps import TimedSteps
 from mixlab.training.planning.timings import Compilation, Timings
 
 _SHARE, _MOST_SECONDS, _SHARE_OF_LONG = 0.2, 30.0, 0.02
-"""Timing takes at most the first share of the training's time, and at most so many seconds or the second share,
+"""Timing takes at most the first share of the training's time, and at most that many seconds or the second share,
 whichever is longer."""
 
 _NOT_PART_OF_A_STEP = (
@@ -310,11 +309,7 @@ def first_batch(job: Job, processes: int = 1) -> Batch:
 def _seconds_per_step(step: Callable[[], object]) -> float:
     """The seconds of one call after a first one, which builds the model."""
     step()
-    synchronize()
-    start = perf_counter()
-    step()
-    synchronize()
-    return perf_counter() - start
+    return seconds_per_call(step)
 
 
 def _time_plans(

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from time import perf_counter
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mixlab.errors import in_one_line
-from mixlab.measure.timing import synchronize
+from mixlab.measure.timing import seconds_per_call
 from mixlab.report.numbers import duration
 from mixlab.report.progress import Log
 from mixlab.speed.equivalence import compiled_equals_eager, with_same_parameters
@@ -26,7 +25,7 @@ _SHORTEST = 10.0
 
 
 def may_compile(job: Job, processes: int, seconds: float) -> bool:
-    """Whether compiled steps are a candidate for a training that takes so many seconds in eager mode.
+    """Whether compiled steps are a candidate for a training that takes that many seconds in eager mode.
 
     They are one on a CUDA device, in a single process, without activation checkpointing. On a CPU, `torch.compile` was
     not faster (docs/log.md), and the other combinations are not tested.
@@ -82,11 +81,11 @@ def _fill_zeros(model: nn.Module) -> None:
 
 
 def _seconds_of_first_step(model: nn.Module, images: Tensor, mode: ComputeMode) -> float:
-    synchronize()
-    start = perf_counter()
-    with mode.autocast(images.device):
-        logits = model(images.contiguous(memory_format=mode.memory_format))
-    logits.float().sum().backward()
-    synchronize()
+    def step() -> None:
+        with mode.autocast(images.device):
+            logits = model(images.contiguous(memory_format=mode.memory_format))
+        logits.float().sum().backward()
+
+    seconds = seconds_per_call(step)
     model.zero_grad()
-    return perf_counter() - start
+    return seconds

@@ -81,7 +81,7 @@ def kernel_build(job: Job) -> str | None:
 
 
 def has_time_for_kernels(seconds: float) -> bool:
-    """Whether a training of so many seconds is long enough for kernels, which are compiled and compared first."""
+    """Whether a training of that many seconds is long enough for kernels, which are compiled and compared first."""
     return seconds >= _MIN_SECONDS
 
 

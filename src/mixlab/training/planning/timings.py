@@ -11,7 +11,7 @@ from mixlab.speed.training_rewrites import TrainingRewrites
 from mixlab.training.job import Job
 
 MIN_COMPILATIONS = 20
-"""Steps are compiled only in trainings that take at least so many times as long as the compilation."""
+"""Steps are compiled only in trainings that take at least that many times as long as the compilation."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Timings:
         )
 
     def for_training(self, steps: int) -> "Timings":
-        """The timings of a training of so many steps.
+        """The timings of a training of that many steps.
 
         Compiled steps replace the eager ones in their mode if they are faster and the training is long enough.
         """
