@@ -40,6 +40,7 @@ from mixlab.measure import machine
 from mixlab.measure.timing import interleaved
 from mixlab.models.contract import height_and_width
 from mixlab.report.table import Column, Table, print_table
+from mixlab.speed.allocator import retain_freed_memory
 from mixlab.speed.inference import Inference
 from mixlab.speed.inference_plan import Speed
 from mixlab.speed.openvino import compile_openvino, to_openvino
@@ -91,6 +92,7 @@ def random_model(name: str) -> Model:
 
 
 def throughput(name: str, rounds: int) -> dict[str, Any]:
+    retain_freed_memory()  # as `mixlab predict`; it holds for the peers, too
     model = random_model(name)
     side, _ = height_and_width(model.config.image_size)
     images = torch.randn(64, 3, side, side)

@@ -2,8 +2,7 @@
 
     python benchmarks/many_trainings.py --out benchmarks/results/mine.json
 
-The trainings are those of `mixlab compare --data digits`: the default recipes of three models, with several seeds and
-fewer epochs. Both ways train the same models in turns, each time in an empty store, with the start of every process.
+The trainings are those of `mixlab compare --data digits`: the default recipes of three models, with several seeds. Both ways train the same models in turns, each time in an empty store, with the start of every process.
 
 The results are numbers of this machine. All samples are written.
 """
@@ -40,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default=",".join(MODELS), help="separated by commas")
     parser.add_argument("--seeds", type=int, default=2, help="trainings of each model")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=25, help="default: those of the demo")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="write all samples to this JSON file")
     arguments = parser.parse_args()

@@ -133,8 +133,11 @@ def evaluate(
     from mixlab.evaluation.model_evaluation import evaluate_model
     from mixlab.evaluation.selective import DEFAULT_ACCURACY
     from mixlab.evaluation.views import Views
+    from mixlab.speed.allocator import retain_freed_memory
     from mixlab.speed.inference_plan import parse_speed
     from mixlab.weights.source import task_of
+
+    retain_freed_memory()
 
     if out is not None:
         require_empty_folder(out)

@@ -57,8 +57,10 @@ def predict(
     """Predict labels for images, sounds or texts, with probabilities from 0 to 1, or masks in the folder of --out."""
     from mixlab.prediction.predictor import Prediction, Predictor
     from mixlab.report.progress import progress
+    from mixlab.speed.allocator import retain_freed_memory
     from mixlab.weights.source import task_of
 
+    retain_freed_memory()
     task = task_of(model)
     if top != 1 and task == "multilabel":
         raise UserError(

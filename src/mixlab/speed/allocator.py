@@ -1,7 +1,8 @@
-"""Makes the C library keep freed memory for the next training step, or release it after the last one.
+"""Makes the C library keep freed memory for the next training step or forward pass, or release it after the last one.
 
 By default glibc returns each large block to the system when it is freed. The next step allocates it again, and the
-system clears every page. `benchmarks/retained_memory.py` measures the cost for a training on a CPU.
+system clears every page. `benchmarks/retained_memory.py` measures the cost for a training on a CPU. Besides trainings,
+the commands `predict` and `evaluate` retain memory; in a program that imports mixlab, predictions do not.
 """
 
 import ctypes
