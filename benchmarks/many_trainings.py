@@ -2,7 +2,8 @@
 
     python benchmarks/many_trainings.py --out benchmarks/results/mine.json
 
-The trainings are those of `mixlab compare --data digits`: the default recipes of three models, with several seeds. Both ways train the same models in turns, each time in an empty store, with the start of every process.
+The trainings are those of `mixlab compare --data digits`: the default recipes of three models, with several seeds. Both
+ways train the same models in turns, each time in an empty store, with the start of every process.
 
 The results are numbers of this machine. All samples are written.
 """
