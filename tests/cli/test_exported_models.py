@@ -37,7 +37,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "peak_memory", lambda form: 2**20)
     monkeypatch.setattr(measuring, "matrix_product_peak", lambda device, dtype: 1e12)
     stock = forms.stock_forms
-    monkeypatch.setattr(measuring, "mixlab_form", lambda *each, train: stock("mixlab", *each[:3], train=train)[0])
+    monkeypatch.setattr(measuring, "mixlab_form", lambda *each: stock("mixlab", *each[:4])[0])
 
 
 @pytest.mark.parametrize(
