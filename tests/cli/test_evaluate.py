@@ -32,6 +32,13 @@ def test_without_data_the_test_split_is_evaluated(evaluated):
     assert (results["data"]["images"], results["top1"]["n"]) == (8, 8)
 
 
+def test_the_process_keeps_freed_memory_for_the_next_batch(evaluated, monkeypatch):
+    calls = []
+    monkeypatch.setattr("mixlab.speed.allocator.retain_freed_memory", lambda: calls.append("retained"))
+    evaluated()
+    assert calls == ["retained"]
+
+
 @pytest.mark.parametrize("name", ["folder:pets", "folder:./pets/", "folder:link"])
 def test_the_training_folder_is_evaluated_on_its_test_split(evaluated, name):
     Path("link").symlink_to("pets")

@@ -26,6 +26,13 @@ def test_every_image_of_a_folder_is_predicted(run, trained, pets):
     assert all(0.5 <= float(row["probability"]) <= 1 for row in rows)
 
 
+def test_the_process_keeps_freed_memory_for_the_next_batch(run, trained, monkeypatch):
+    calls = []
+    monkeypatch.setattr("mixlab.speed.allocator.retain_freed_memory", lambda: calls.append("retained"))
+    assert run("predict", trained, "pets/cat/00.png").status == 0
+    assert calls == ["retained"]
+
+
 def test_files_keep_the_order_in_which_they_were_given(run, trained):
     files = ["pets/dog/03.png", "pets/cat/01.png"]
     rows = json.loads(run("predict", trained, *files, "--format", "json").out)["rows"]

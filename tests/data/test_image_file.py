@@ -3,6 +3,7 @@
 import io
 import pickle
 import struct
+import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -293,3 +294,16 @@ def test_damaged_files_raise_only_unreadable_image(monkeypatch):
 def test_the_error_can_be_pickled():
     error = pickle.loads(pickle.dumps(UnreadableImage("a.png", "it is empty")))
     assert (error.image, error.reason, str(error)) == ("a.png", "it is empty", "a.png can't be read: it is empty.")
+
+
+def test_a_common_format_is_decoded_without_the_decoders_of_all_formats():
+    code = (
+        "import io, sys\n"
+        "from PIL import Image\n"
+        "from mixlab.data.image_file import image_kinds\n"
+        "file = io.BytesIO()\n"
+        "Image.new('L', (4, 4)).save(file, 'JPEG')\n"
+        "assert image_kinds(file.getvalue()) == ('grey',)\n"
+        "assert 'PIL.TiffImagePlugin' not in sys.modules or 'PIL.WebPImagePlugin' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -31,7 +31,7 @@ def gelu(inputs: Float[Tensor, "*axes"], approximate: Approximation) -> Float[Te
 def gelu_(inputs: Float[Tensor, "*axes"], approximate: Approximation) -> Float[Tensor, "*axes"]:
     """`gelu` of contiguous inputs, which are overwritten with the derivative.
 
-    This saves the memory of one tensor. The inputs must not be used elsewhere, also not for the gradient of the
+    This saves the memory of one tensor. The inputs must not be used elsewhere, not even for the gradient of the
     operation that has computed them. That of a matrix product does not need its result.
     """
     return _Gelu.apply(inputs, inputs.detach(), approximate)  # pyright: ignore[reportReturnType]
