@@ -98,7 +98,8 @@ def index(folders: Sequence[Path]) -> str:
     table = render(Table("Results", columns, rows), "markdown")
     results = {folder.name: _stored(folder) for folder in folders}
     findings = [_findings(name, result) for name, result in results.items() if result.get("findings")]
-    return "\n".join([_INTRODUCTION + table.partition("\n\n")[2] + _FINDINGS, *findings])
+    listed = _INTRODUCTION + table.partition("\n\n")[2]
+    return "\n".join([listed + _FINDINGS, *findings]) if findings else listed
 
 
 def _findings(name: str, result: Mapping[str, Any]) -> str:
