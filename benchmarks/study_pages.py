@@ -81,8 +81,8 @@ def page(folder: Path) -> str:
 def index(folders: Sequence[Path]) -> str:
     """The page that lists all results, as Markdown."""
     rows: list[dict[str, Cell]] = []
-    for folder in folders:
-        name, result = folder.name, _stored(folder)
+    results = {folder.name: _stored(folder) for folder in folders}
+    for name, result in results.items():
         verdicts = [finding["verdict"] for finding in result.get("findings", ())]
         rows.append(
             {
@@ -96,7 +96,6 @@ def index(folders: Sequence[Path]) -> str:
         )
     columns = [Column(key, key) for key in ("study", "question", "data", "claims", "trainings", "device")]
     table = render(Table("Results", columns, rows), "markdown")
-    results = {folder.name: _stored(folder) for folder in folders}
     findings = [_findings(name, result) for name, result in results.items() if result.get("findings")]
     listed = _INTRODUCTION + table.partition("\n\n")[2]
     return "\n".join([listed + _FINDINGS, *findings]) if findings else listed

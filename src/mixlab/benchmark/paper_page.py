@@ -11,16 +11,14 @@ from mixlab.report.numbers import format_estimate
 from mixlab.report.page import Details, KeyValues, Metric, Page, Section, Summary, written_by
 from mixlab.report.table import Table
 
-_TITLE = "The papers' models on this machine"
-
 
 def paper_page(result: PaperBenchmark) -> Page:
     agreement = result.agreement()
     return Page(
-        title=_TITLE,
+        title="The papers' models on this machine",
         kicker=f"mixlab benchmark --paper: {result.environment['device']}",
         summary=Summary(
-            _summary(result),
+            f"{len(result.measured)} of the {len(result.rows)} rows of the papers' tables were measured here.",
             _agreement_sentence(result),
             [
                 Metric(f"{PAPERS[table]}: rank correlation of the throughput", estimate, 2)
@@ -41,13 +39,13 @@ def paper_page(result: PaperBenchmark) -> Page:
     )
 
 
-def paper_record(result: PaperBenchmark) -> dict[str, Any]:
-    """The content of results.json: the rows, and what the results of studies have, too."""
+def paper_record(result: PaperBenchmark, page: Page) -> dict[str, Any]:
+    """The content of results.json: the rows, and what the results of studies have, too. `page`: of the result."""
     return {
-        "title": _TITLE,
+        "title": page.title,
         "command": "mixlab benchmark --paper",
         "date": date.today().isoformat(),
-        "summary": f"{_summary(result)} {_agreement_sentence(result)}".strip(),
+        "summary": f"{page.summary.sentence} {page.summary.uncertainty}".strip(),
         "notes": conditions(result),
         "tables": [table.to_dict() for table in paper_tables(result)],
         "environment": dict(result.environment),
@@ -61,10 +59,6 @@ def paper_tables(result: PaperBenchmark) -> list[Table]:
 
 def _block_tables(result: PaperBenchmark) -> Sequence[Table]:
     return [block_table(*key, rows) for key, rows in result.blocks().items()]
-
-
-def _summary(result: PaperBenchmark) -> str:
-    return f"{len(result.measured)} of the {len(result.rows)} rows of the papers' tables were measured here."
 
 
 def _agreement_sentence(result: PaperBenchmark) -> str:

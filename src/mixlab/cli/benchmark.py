@@ -135,8 +135,9 @@ def _benchmark_papers(format: Format, out: Path, device: str | None, *, quiet: b
         )
     speeds = {model_key(counted): speed for counted, speed in measure_models(models, out / "models", picked, log)}
     result = combine(rows, speeds, describe(picked))
-    record = paper_record(result)
-    write_result_files(out, paper_page(result), record)
+    page = paper_page(result)
+    record = paper_record(result, page)
+    write_result_files(out, page, record)
     if format == "json":
         print(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
     else:

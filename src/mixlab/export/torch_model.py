@@ -11,7 +11,8 @@ from torch.fx import GraphModule
 
 from mixlab.data.preprocess import Preprocess
 from mixlab.export.preprocess_module import PreprocessModule
-from mixlab.export.writer import DTYPES, Precision, Request, Written
+from mixlab.export.writer import Precision, Request, Written
+from mixlab.speed.plan import DTYPES
 from mixlab.weights.exported_sessions import METADATA_FILE
 
 _EXAMPLE = (2, 301, 403, 3)

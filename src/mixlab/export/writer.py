@@ -6,19 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from mixlab.data.preprocess import Preprocess
 from mixlab.export.parity import Logits
 from mixlab.speed.inference_plan import Forward
+from mixlab.speed.plan import DTYPES
 from mixlab.weights.load import Pretrained, build_with_weights
 from mixlab.zoo.architecture import Model
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
-
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-"""Of the weights of a network that is not quantised."""
 
 
 @dataclass(frozen=True)
