@@ -22,7 +22,7 @@ def wide_kernel() -> torch.Tensor:
 
 def test_too_little_memory_for_gradients_is_an_error_of_python(column, wide_kernel):
     with pytest.raises(MemoryError, match="depthwise_backward has too little memory"):
-        convolution_gradients("depthwise_backward", column, column, wide_kernel)
+        convolution_gradients("depthwise_backward", column, wide_kernel, column)
 
 
 def test_too_little_memory_for_a_fused_forward_pass_is_an_error_of_python(column, wide_kernel):

@@ -177,7 +177,7 @@ def test_a_model_keeps_its_mode():
     assert all(module.training for module in fuse_convmixer(convmixer()).modules())
 
 
-def test_as_much_is_kept_for_the_backward_pass_as_by_the_stock_block():
+def test_four_tensors_are_kept_for_the_backward_pass_where_the_stock_block_keeps_six():
     stock = convmixer(channels=32).body[0]
     images = torch.randn(16, 32, 16, 16, requires_grad=True)
     saved = {}
@@ -192,4 +192,4 @@ def test_as_much_is_kept_for_the_backward_pass_as_by_the_stock_block():
             outputs = block(images)
         saved[type(block)] = sum(storages.values())
         del outputs
-    assert saved[FusedConvMixerBlock] < 1.02 * saved[type(stock)]
+    assert saved[FusedConvMixerBlock] < 1.02 * 4 / 6 * saved[type(stock)]

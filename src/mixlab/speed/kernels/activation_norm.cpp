@@ -12,8 +12,8 @@ struct Shape {
   int64_t images, positions, channels;
 };
 
-// Calls `pass(start, channel, place, count)` for each image and each vector of `count` channels. `start` is the offset of
-// its first position, `place` that of its sum.
+// Calls `pass(start, channel, place, count)` for each image and each vector of `count` channels. `start` is the offset
+// of its first position, `place` that of its sum.
 template <class Number, class Pass>
 void for_each_image(const Shape& shape, int threads, const Pass& pass) {
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -43,7 +43,6 @@ void activate(const Number* inputs, const typename Arithmetic<Number>::Element* 
         V<Element> value, slope;
         Activation::apply(load(inputs + offset, count) + bias, value, slope);
         store(outputs.values + offset, value, count);
-        store(outputs.slopes + offset, slope, count);
         return value;
       });
     });
@@ -52,40 +51,41 @@ void activate(const Number* inputs, const typename Arithmetic<Number>::Element* 
   });
 }
 
-// (values - mean) * scale + shift (+ residual)
+// Replaces the values: (value - mean) * scale + shift (+ residual)
 template <class Number>
-void normalise(const Number* values, const typename Arithmetic<Number>::Element* mean,
+void normalise(Number* values, const typename Arithmetic<Number>::Element* mean,
                const typename Arithmetic<Number>::Element* scale, const typename Arithmetic<Number>::Element* shift,
-               const Number* residual, Number* outputs, const Shape& shape, int threads) {
+               const Number* residual, const Shape& shape, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t row = 0; row < shape.images * shape.positions; ++row)
     for_each_vector<Number>(0, shape.channels, [&](int64_t channel, auto count) {
       const int64_t offset = row * shape.channels + channel;
-      auto output = (load(values + offset, count) - load(mean + channel, count)) * load(scale + channel, count) +
-                    load(shift + channel, count);
-      if (residual) output += load(residual + offset, count);
-      store(outputs + offset, output, count);
+      auto value = (load(values + offset, count) - load(mean + channel, count)) * load(scale + channel, count) +
+                   load(shift + channel, count);
+      if (residual) value += load(residual + offset, count);
+      store(values + offset, value, count);
     });
 }
 
-// Per image and channel: the sum of the gradients, and that of the gradients times the centred values.
-template <class Number>
-void sum_gradients(const Number* gradients, const Number* values, const typename Arithmetic<Number>::Element* means,
-                   typename Arithmetic<Number>::Element* sums, typename Arithmetic<Number>::Element* products,
-                   const Shape& shape, int threads) {
+// Per image and channel: the sum of the gradients, and that of the gradients times the centred values. Of `from`, the
+// factors are not set yet.
+template <class Number, class Activation>
+void sum_gradients(const NormGradients<Number>& from, typename Arithmetic<Number>::Element* sums,
+                   typename Arithmetic<Number>::Element* products, const Shape& shape, int threads) {
   using Element = typename Arithmetic<Number>::Element;
   for_each_image<Number>(shape, threads, [&](int64_t start, int64_t channel, int64_t place, auto count) {
     V<Element> sum = {}, product = {};
-    const V<Element> mean = load(means + channel, count);
+    const V<Element> bias = load(from.bias + channel, count), mean = load(from.value_mean + channel, count);
     for_each_run(shape, [&](int64_t first, int64_t length) {
       V<Element> run_sum = {}, run_product = {};
       for (int64_t position = first; position < first + length; ++position) {
         const int64_t offset = start + position * shape.channels;
-        prefetch(gradients + offset + kAhead * shape.channels);
-        prefetch(values + offset + kAhead * shape.channels);
-        const V<Element> gradient = load(gradients + offset, count);
+        from.prefetch(offset + kAhead * shape.channels);
+        V<Element> value, slope;
+        Activation::apply(load(from.inputs + offset, count) + bias, value, slope);
+        const V<Element> gradient = load(from.gradients + offset, count);
         run_sum += gradient;
-        run_product += gradient * (load(values + offset, count) - mean);
+        run_product += gradient * (value - mean);
       }
       sum += run_sum;
       product += run_product;
@@ -96,12 +96,12 @@ void sum_gradients(const Number* gradients, const Number* values, const typename
 }
 
 // The gradient of the activation's inputs, and its sum per image and channel.
-template <class Number>
+template <class Number, class Activation>
 void input_gradients(const NormGradients<Number>& from, Number* outputs, typename Arithmetic<Number>::Element* sums,
                      const Shape& shape, int threads) {
   using Element = typename Arithmetic<Number>::Element;
   for_each_image<Number>(shape, threads, [&](int64_t start, int64_t channel, int64_t place, auto count) {
-    const auto gradient = from.of(channel, count);
+    const auto gradient = InputGradients<Number, Activation>{from}.of(channel, count);
     V<Element> sum = {};
     for_each_run(shape, [&](int64_t first, int64_t length) {
       V<Element> run = {};
@@ -120,32 +120,36 @@ void input_gradients(const NormGradients<Number>& from, Number* outputs, typenam
 
 }  // namespace
 
-#define EXPORT(Number, suffix)                                                                                        \
-  using Element_##suffix = Arithmetic<Number>::Element;                                                               \
-  extern "C" bool activation_forward_##suffix(int activation, const Number* inputs, const Element_##suffix* bias,     \
-                                              const ActivationOutputs<Number>* outputs, const Shape* shape,           \
-                                              int threads) {                                                          \
-    with_activation(activation, [&](auto chosen) {                                                                    \
-      activate<Number, decltype(chosen)>(inputs, bias, *outputs, *shape, threads);                                    \
-    });                                                                                                               \
-    return true;                                                                                                      \
-  }                                                                                                                   \
-  extern "C" bool normalise_##suffix(const Number* values, const Element_##suffix* mean,                              \
-                                     const Element_##suffix* scale, const Element_##suffix* shift,                    \
-                                     const Number* residual, Number* outputs, const Shape* shape, int threads) {      \
-    normalise(values, mean, scale, shift, residual, outputs, *shape, threads);                                        \
-    return true;                                                                                                      \
-  }                                                                                                                   \
-  extern "C" bool norm_gradient_sums_##suffix(const Number* gradients, const Number* values,                          \
-                                              const Element_##suffix* mean, Element_##suffix* sums,                   \
-                                              Element_##suffix* products, const Shape* shape, int threads) {          \
-    sum_gradients(gradients, values, mean, sums, products, *shape, threads);                                          \
-    return true;                                                                                                      \
-  }                                                                                                                   \
-  extern "C" bool activation_backward_##suffix(const NormGradients<Number>* gradients, Number* outputs,               \
-                                               Element_##suffix* sums, const Shape* shape, int threads) {             \
-    input_gradients(*gradients, outputs, sums, *shape, threads);                                                      \
-    return true;                                                                                                      \
+#define EXPORT(Number, suffix)                                                                                     \
+  using Element_##suffix = Arithmetic<Number>::Element;                                                            \
+  extern "C" bool activation_forward_##suffix(int activation, const Number* inputs, const Element_##suffix* bias,  \
+                                              const ActivationOutputs<Number>* outputs, const Shape* shape,        \
+                                              int threads) {                                                       \
+    with_activation<Number>(activation, [&](auto chosen) {                                                         \
+      activate<Number, decltype(chosen)>(inputs, bias, *outputs, *shape, threads);                                 \
+    });                                                                                                            \
+    return true;                                                                                                   \
+  }                                                                                                                \
+  extern "C" bool normalise_##suffix(Number* values, const Element_##suffix* mean, const Element_##suffix* scale,  \
+                                     const Element_##suffix* shift, const Number* residual, const Shape* shape,    \
+                                     int threads) {                                                                \
+    normalise(values, mean, scale, shift, residual, *shape, threads);                                              \
+    return true;                                                                                                   \
+  }                                                                                                                \
+  extern "C" bool norm_gradient_sums_##suffix(int activation, const NormGradients<Number>* from,                   \
+                                              Element_##suffix* sums, Element_##suffix* products,                  \
+                                              const Shape* shape, int threads) {                                   \
+    with_activation<Number>(activation, [&](auto chosen) {                                                         \
+      sum_gradients<Number, decltype(chosen)>(*from, sums, products, *shape, threads);                             \
+    });                                                                                                            \
+    return true;                                                                                                   \
+  }                                                                                                                \
+  extern "C" bool activation_backward_##suffix(int activation, const NormGradients<Number>* from, Number* outputs, \
+                                               Element_##suffix* sums, const Shape* shape, int threads) {          \
+    with_activation<Number>(activation, [&](auto chosen) {                                                         \
+      input_gradients<Number, decltype(chosen)>(*from, outputs, sums, *shape, threads);                            \
+    });                                                                                                            \
+    return true;                                                                                                   \
   }
 EXPORT(float, float32)
 EXPORT(double, float64)

@@ -9,9 +9,9 @@ template <class Element>
 using V = typename Vector<Element>::type;
 
 // Calls `function` with the activation of this number (see activation_norm.py).
-template <class Function>
+template <class Number, class Function>
 auto with_activation(int number, const Function& function) {
-  return number == 0 ? function(Gelu()) : function(Relu());
+  return number == 0 ? function(Gelu<Number>()) : function(Relu());
 }
 
 // Numbers are added up in runs of about this length first, so that rounding errors grow slowly.
@@ -49,34 +49,44 @@ struct Moments {
   V<Element> centred_squares() const { return squares - sum * sum / static_cast<Element>(count); }
 };
 
-// Where activations go: values and slopes (image, row, column, channel), means and squares (image, channel).
+// Where activations go: values (image, row, column, channel), means and squares (image, channel).
 template <class Number>
 struct ActivationOutputs {
-  Number *values, *slopes;
+  Number* values;
   typename Arithmetic<Number>::Element *means, *squares;
 };
 
-// The gradient of the activation's input, from that of the normalised activations:
-// (direct * (gradient - gradient_mean) + through_variance * (value - value_mean)) * slope, with one factor and mean per
-// channel. The differences keep the sum over all positions near 0, which rounding of a single constant would not.
+// What the backward pass reads: the gradients of the normalised activations, and the inputs and biases from which it
+// computes the activations again.
 template <class Number>
 struct NormGradients {
   using Element = typename Arithmetic<Number>::Element;
-  const Number *gradients, *values, *slopes;
-  const Element *direct, *gradient_mean, *through_variance, *value_mean;
+  const Number *gradients, *inputs;
+  const Element *bias, *value_mean, *direct, *gradient_mean, *through_variance;
 
   void prefetch(int64_t offset) const {
-    for (const Number* from : {gradients, values, slopes}) ::prefetch(from + offset);
+    for (const Number* from : {gradients, inputs}) ::prefetch(from + offset);
   }
+};
+
+// The gradient of the activation's input: (direct * (gradient - gradient_mean) + through_variance * (value -
+// value_mean)) * slope, with one factor and mean per channel. The differences keep the sum over all positions near 0,
+// which rounding of a single constant would not.
+template <class Number, class Activation>
+struct InputGradients {
+  const NormGradients<Number>& from;
+
   template <class Count>
   auto of(int64_t channel, Count count) const {
-    return [from = *this, count, direct = load(direct + channel, count),
-            gradient_mean = load(gradient_mean + channel, count),
-            through_variance = load(through_variance + channel, count),
-            value_mean = load(value_mean + channel, count)](int64_t offset) {
+    return [&from = from, count, bias = load(from.bias + channel, count),
+            value_mean = load(from.value_mean + channel, count), direct = load(from.direct + channel, count),
+            gradient_mean = load(from.gradient_mean + channel, count),
+            through_variance = load(from.through_variance + channel, count)](int64_t offset) {
+      auto value = bias, slope = bias;
+      Activation::apply(load(from.inputs + offset, count) + bias, value, slope);
       return (direct * (load(from.gradients + offset, count) - gradient_mean) +
-              through_variance * (load(from.values + offset, count) - value_mean)) *
-             load(from.slopes + offset, count);
+              through_variance * (value - value_mean)) *
+             slope;
     };
   }
 };

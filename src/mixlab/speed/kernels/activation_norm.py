@@ -1,8 +1,8 @@
 """Activation and batch normalisation in few passes over memory, alone or after a depthwise convolution.
 
-The functions have gradients. For these, a forward pass keeps the activations and their slopes, which is as much as
-PyTorch keeps for an activation and a normalisation. Images are fp32, bfloat16 or float64, and so are the results, in
-channels-last layout. Sums are fp32 or float64.
+The functions have gradients. For these, a forward pass keeps the inputs of the activation, where PyTorch keeps those of
+the normalisation as well; the backward pass computes the activations again. Images are fp32, bfloat16 or float64, and
+so are the results, in channels-last layout. Sums are fp32 or float64.
 
 Axes:  image            images of the batch
        row, column      positions
@@ -76,30 +76,22 @@ class _ActivationNorm(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         images = images.contiguous(memory_format=torch.channels_last)
         activated = _Activated.empty(images)
-        bias = bias.to(activated.means.dtype)
-        kernels()(
-            "activation_forward",
-            images.dtype,
-            _NUMBERS[activation],
-            images,
-            bias,
-            list(activated),
-            _shape(images),
-        )
-        outputs, mean, variance = _normalise(activated, Norm(norm_weight, norm_bias, epsilon), residual=None)
-        ctx.save_for_backward(activated.values, activated.slopes, mean, variance, norm_weight)
-        ctx.epsilon = epsilon
+        bias, number = bias.to(activated.means.dtype), _NUMBERS[activation]
+        kernels()("activation_forward", images.dtype, number, images, bias, list(activated), _shape(images))
+        mean, variance = _normalise_(activated, Norm(norm_weight, norm_bias, epsilon), residual=None)
+        ctx.save_for_backward(images, bias, mean, variance, norm_weight)
+        ctx.activation, ctx.epsilon = number, epsilon
         ctx.mark_non_differentiable(mean, variance)
-        return outputs, mean, variance
+        return activated.values, mean, variance
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        values, slopes, mean, variance, norm_weight = ctx.saved_tensors
-        gradient = gradients[0].contiguous(memory_format=torch.channels_last)
-        norm = _norm_gradients(gradient, values, mean, variance, norm_weight, ctx.epsilon)
-        of_images, of_bias = torch.empty_like(values), _sums(values)
-        tensors = [gradient, values, slopes, *norm.factors]
-        kernels()("activation_backward", values.dtype, tensors, of_images, of_bias, _shape(values))
+        images, *rest = ctx.saved_tensors
+        norm = _norm_gradients(gradients[0], images, *rest, ctx.epsilon, ctx.activation)
+        of_images, of_bias = torch.empty_like(images), _sums(images)
+        kernels()(
+            "activation_backward", images.dtype, ctx.activation, norm.tensors, of_images, of_bias, _shape(images)
+        )
         return of_images, of_bias.sum(0), None, norm.weight, norm.bias, None
 
 
@@ -116,31 +108,32 @@ class _DepthwiseActivationNorm(torch.autograd.Function):
         epsilon: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
         images = images.contiguous(memory_format=torch.channels_last)
-        activated = _Activated.empty(images)
-        kernel, bias = flat_kernel(weight, images.dtype), bias.to(activated.means.dtype)
+        inputs, activated = torch.empty_like(images), _Activated.empty(images)
+        bias, number = bias.to(activated.means.dtype), _NUMBERS[activation]
         kernels()(
             "depthwise_activation_forward",
             images.dtype,
-            _NUMBERS[activation],
+            number,
             images,
-            kernel,
+            flat_kernel(weight, images.dtype),
             bias,
+            inputs,
             list(activated),
             convolution_shape(images, weight),
         )
-        outputs, mean, variance = _normalise(activated, Norm(norm_weight, norm_bias, epsilon), residual=images)
-        ctx.save_for_backward(images, weight, activated.values, activated.slopes, mean, variance, norm_weight)
-        ctx.epsilon = epsilon
+        mean, variance = _normalise_(activated, Norm(norm_weight, norm_bias, epsilon), residual=images)
+        ctx.save_for_backward(images, weight, inputs, bias, mean, variance, norm_weight)
+        ctx.activation, ctx.epsilon = number, epsilon
         ctx.mark_non_differentiable(mean, variance)
-        return outputs, mean, variance
+        return activated.values, mean, variance
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        images, weight, values, slopes, mean, variance, norm_weight = ctx.saved_tensors
-        gradient = gradients[0].contiguous(memory_format=torch.channels_last)
-        norm = _norm_gradients(gradient, values, mean, variance, norm_weight, ctx.epsilon)
-        tensors = [gradient, values, slopes, *norm.factors]
-        convolution = convolution_gradients("depthwise_activation_backward", tensors, images, weight)
+        images, weight, *rest = ctx.saved_tensors
+        norm = _norm_gradients(gradients[0], *rest, ctx.epsilon, ctx.activation)
+        convolution = convolution_gradients(
+            "depthwise_activation_backward", images, weight, ctx.activation, norm.tensors
+        )
         return *convolution, None, norm.weight, norm.bias, None
 
 
@@ -148,46 +141,54 @@ class _Activated(NamedTuple):
     """`ActivationOutputs` in activation_norm.h."""
 
     values: Float[Tensor, "image channel row column"]
-    slopes: Float[Tensor, "image channel row column"]
     means: Float[Tensor, "image channel"]
     squares: Float[Tensor, "image channel"]
 
     @classmethod
     def empty(cls, images: Tensor) -> "_Activated":
-        return cls(torch.empty_like(images), torch.empty_like(images), _sums(images), _sums(images))
+        return cls(torch.empty_like(images), _sums(images), _sums(images))
 
 
 class _NormGradients(NamedTuple):
-    """`factors` are the last fields of `NormGradients` in activation_norm.h."""
+    """The gradients of the parameters, and `NormGradients` in activation_norm.h."""
 
-    factors: list[Float[Tensor, " channel"]]
+    tensors: list[Tensor]
     weight: Float[Tensor, " channel"]
     bias: Float[Tensor, " channel"]
 
 
-def _normalise(activated: _Activated, norm: Norm, residual: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """The normalised activations plus the residual, and the mean and variance of the activations."""
+def _normalise_(activated: _Activated, norm: Norm, residual: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Replace the activations with the normalised ones plus the residual; returns their mean and variance before."""
     means, positions = activated.means.double(), activated.values[0, 0].numel()
     mean = means.mean(0)
     variance = activated.squares.double().mean(0) / positions + (means - mean).square().mean(0)
     factors = (mean, norm.weight * (variance + norm.epsilon).rsqrt(), norm.bias)
-    outputs, sums = torch.empty_like(activated.values), activated.means.dtype
-    mean_, scale, shift = (factor.to(sums) for factor in factors)
-    kernels()("normalise", outputs.dtype, activated.values, mean_, scale, shift, residual, outputs, _shape(outputs))
-    return outputs, mean, variance
+    mean_, scale, shift = (factor.to(activated.means.dtype) for factor in factors)
+    values = activated.values
+    kernels()("normalise", values.dtype, values, mean_, scale, shift, residual, _shape(values))
+    return mean, variance
 
 
 def _norm_gradients(
-    gradient: Tensor, values: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, epsilon: float
+    gradient: Tensor,
+    inputs: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    weight: Tensor,
+    epsilon: float,
+    activation: int,
 ) -> _NormGradients:
-    sums, products = _sums(values), _sums(values)
-    kernels()("norm_gradient_sums", values.dtype, gradient, values, mean.to(sums.dtype), sums, products, _shape(values))
-    total, product, count = sums.double().sum(0), products.double().sum(0), values.numel() / values.shape[1]
+    gradient = gradient.contiguous(memory_format=torch.channels_last)
+    sums, products = _sums(inputs), _sums(inputs)
+    tensors = [gradient, inputs, bias, mean.to(sums.dtype)]
+    kernels()("norm_gradient_sums", inputs.dtype, activation, tensors, sums, products, _shape(inputs))
+    total, product, count = sums.double().sum(0), products.double().sum(0), inputs.numel() / inputs.shape[1]
     inverse = (variance + epsilon).rsqrt()  # of the standard deviation
     direct = weight * inverse
     through_variance = -direct * inverse.square() * product / count
-    factors = [factor.to(sums.dtype) for factor in (direct, total / count, through_variance, mean)]
-    return _NormGradients(factors, (product * inverse).to(weight.dtype), total.to(weight.dtype))
+    tensors += [factor.to(sums.dtype) for factor in (direct, total / count, through_variance)]
+    return _NormGradients(tensors, (product * inverse).to(weight.dtype), total.to(weight.dtype))
 
 
 def _sums(images: Tensor) -> Float[Tensor, "image channel"]:

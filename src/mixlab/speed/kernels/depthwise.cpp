@@ -237,11 +237,13 @@ bool backward(const Number* images, const typename Arithmetic<Number>::Element* 
   });
 }
 
-// Writes the activations of the outputs, their slopes, and the moments of the activations of each image and channel.
+// Writes the outputs to `inputs`, for the backward pass, and their activations with the moments of each image and
+// channel.
 template <class Number, class Activation>
 struct Activations {
   using Element = typename Arithmetic<Number>::Element;
   const Element* bias;
+  Number* inputs;
   ActivationOutputs<Number> outputs;
   const Shape& shape;
 
@@ -256,10 +258,10 @@ struct Activations {
       void operator()(int64_t start, const V<Element>* sums) {
         moments.add_run(of.shape.columns, [&](int64_t column) {
           const int64_t offset = start + column * of.shape.channels;
+          store(of.inputs + offset, sums[column], count);
           V<Element> value, slope;
-          Activation::apply(sums[column] + bias, value, slope);
+          Activation::apply(load(of.inputs + offset, count) + bias, value, slope);  // as rounded in memory
           store(of.outputs.values + offset, value, count);
-          store(of.outputs.slopes + offset, slope, count);
           return value;
         });
       }
@@ -286,29 +288,31 @@ struct OutputGradients {
 
 }  // namespace
 
-#define EXPORT(Number, suffix)                                                                                       \
-  using Element_##suffix = Arithmetic<Number>::Element;                                                              \
-  extern "C" bool depthwise_backward_##suffix(const Number* gradients, const Number* images,                         \
-                                              const Element_##suffix* weights, Number* image_gradients,              \
-                                              Element_##suffix* weight_gradients, Element_##suffix* bias_gradients,  \
-                                              const Shape* shape, int threads) {                                     \
-    return backward(images, weights, *shape, threads, static_cast<const Number*>(nullptr), image_gradients,          \
-                    weight_gradients, bias_gradients, OutputGradients<Number>{gradients});                           \
-  }                                                                                                                  \
-  extern "C" bool depthwise_activation_forward_##suffix(                                                             \
-      int activation, const Number* images, const Element_##suffix* weights, const Element_##suffix* bias,           \
-      const ActivationOutputs<Number>* outputs, const Shape* shape, int threads) {                                   \
-    return with_activation(activation, [&](auto chosen) {                                                            \
-      return forward(images, weights, *shape, threads,                                                               \
-                     Activations<Number, decltype(chosen)>{bias, *outputs, *shape});                                 \
-    });                                                                                                              \
-  }                                                                                                                  \
-  extern "C" bool depthwise_activation_backward_##suffix(                                                            \
-      const NormGradients<Number>* gradients, const Number* images, const Element_##suffix* weights,                 \
-      Number* image_gradients, Element_##suffix* weight_gradients, Element_##suffix* bias_gradients,                 \
-      const Shape* shape, int threads) {                                                                             \
-    return backward(images, weights, *shape, threads, gradients->gradients, image_gradients, weight_gradients,       \
-                    bias_gradients, *gradients);                                                                     \
+#define EXPORT(Number, suffix)                                                                                      \
+  using Element_##suffix = Arithmetic<Number>::Element;                                                             \
+  extern "C" bool depthwise_backward_##suffix(const Number* gradients, const Number* images,                        \
+                                              const Element_##suffix* weights, Number* image_gradients,             \
+                                              Element_##suffix* weight_gradients, Element_##suffix* bias_gradients, \
+                                              const Shape* shape, int threads) {                                    \
+    return backward(images, weights, *shape, threads, static_cast<const Number*>(nullptr), image_gradients,         \
+                    weight_gradients, bias_gradients, OutputGradients<Number>{gradients});                          \
+  }                                                                                                                 \
+  extern "C" bool depthwise_activation_forward_##suffix(                                                            \
+      int activation, const Number* images, const Element_##suffix* weights, const Element_##suffix* bias,          \
+      Number* inputs, const ActivationOutputs<Number>* outputs, const Shape* shape, int threads) {                  \
+    return with_activation<Number>(activation, [&](auto chosen) {                                                   \
+      return forward(images, weights, *shape, threads,                                                              \
+                     Activations<Number, decltype(chosen)>{bias, inputs, *outputs, *shape});                        \
+    });                                                                                                             \
+  }                                                                                                                 \
+  extern "C" bool depthwise_activation_backward_##suffix(                                                           \
+      int activation, const NormGradients<Number>* from, const Number* images, const Element_##suffix* weights,     \
+      Number* image_gradients, Element_##suffix* weight_gradients, Element_##suffix* bias_gradients,                \
+      const Shape* shape, int threads) {                                                                            \
+    return with_activation<Number>(activation, [&](auto chosen) {                                                   \
+      return backward(images, weights, *shape, threads, from->gradients, image_gradients, weight_gradients,         \
+                      bias_gradients, InputGradients<Number, decltype(chosen)>{*from});                             \
+    });                                                                                                             \
   }
 EXPORT(float, float32)
 EXPORT(double, float64)

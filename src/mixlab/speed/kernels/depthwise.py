@@ -50,19 +50,19 @@ class _DepthwiseConvolution(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         images, weight = (tensor.contiguous(memory_format=torch.channels_last) for tensor in ctx.saved_tensors)
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
-        found = convolution_gradients("depthwise_backward", gradient, images, weight)
+        found = convolution_gradients("depthwise_backward", images, weight, gradient)
         return found.images, found.weight, found.bias if ctx.needs_input_grad[2] else None
 
 
 def convolution_gradients(
     kernel: str,
-    gradient: Argument,
     images: Float[Tensor, "image channel row column"],
     weight: Float[Tensor, "channel 1 k_row k_column"],
+    *gradient: Argument,
 ) -> ConvolutionGradients:
     """The gradients that the native `kernel` computes. The images must be contiguous in channels-last layout.
 
-    gradient  the gradient of the outputs, as the kernel expects it
+    gradient  the gradient of the outputs: the first arguments of the kernel
     """
     flat = flat_kernel(weight, images.dtype)
     groups = min(len(images), _MAX_GROUPS)
@@ -72,7 +72,7 @@ def convolution_gradients(
         flat.new_empty(groups, flat.shape[1]),
     )
     shape = convolution_shape(images, weight)
-    kernels()(kernel, images.dtype, gradient, images, flat, of_images, of_weight, of_bias, shape)
+    kernels()(kernel, images.dtype, *gradient, images, flat, of_images, of_weight, of_bias, shape)
     return ConvolutionGradients(of_images, of_weight.sum(0).T.reshape(weight.shape), of_bias.sum(0))
 
 

@@ -75,14 +75,14 @@ void input_gradients(const Number* gradients, const Number* slopes, Number* outp
     activate_rows<Activation>(inputs, bias, values, slopes, *shape, threads);                                       \
     return true;                                                                                                    \
   }
-#define EXPORT(Number, suffix)                                                                                \
-  EXPORT_ACTIVATION(Gelu, gelu, Number, suffix)                                                               \
-  EXPORT_ACTIVATION(TanhGelu, tanh_gelu, Number, suffix)                                                      \
+#define EXPORT(Number, suffix)                                                                                  \
+  EXPORT_ACTIVATION(Gelu<Number>, gelu, Number, suffix)                                                         \
+  EXPORT_ACTIVATION(TanhGelu, tanh_gelu, Number, suffix)                                                        \
   extern "C" bool biased_gelu_backward_##suffix(const Number* gradients, const Number* slopes, Number* outputs, \
-                                                Arithmetic<Number>::Element* sums, const Shape* shape,        \
-                                                int threads) {                                                \
-    input_gradients(gradients, slopes, outputs, sums, *shape, threads);                                       \
-    return true;                                                                                              \
+                                                Arithmetic<Number>::Element* sums, const Shape* shape,          \
+                                                int threads) {                                                  \
+    input_gradients(gradients, slopes, outputs, sums, *shape, threads);                                         \
+    return true;                                                                                                \
   }
 EXPORT(float, float32)
 EXPORT(double, float64)
