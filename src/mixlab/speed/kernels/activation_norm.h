@@ -17,11 +17,12 @@ auto with_activation(int number, const Function& function) {
 // Numbers are added up in runs of about this length first, so that rounding errors grow slowly.
 constexpr int64_t kRun = 16;
 
-// The hardware does not foresee that the next position of an image is read, which is in another line of the cache.
-// It is requested so many positions ahead.
+// The hardware does not foresee that the next position of an image is read or written, which is in another line of the
+// cache. It is requested so many positions ahead.
 constexpr int64_t kAhead = 32;
 
 inline void prefetch(const void* address) { __builtin_prefetch(address); }
+inline void prefetch_to_write(void* address) { __builtin_prefetch(address, 1); }
 
 // The mean and the squares of numbers. They are shifted by the first one, which keeps the rounding errors small if the
 // mean is large.
@@ -76,6 +77,7 @@ template <class Number, class Activation>
 struct InputGradients {
   const NormGradients<Number>& from;
 
+  void prefetch(int64_t offset) const { from.prefetch(offset); }
   template <class Count>
   auto of(int64_t channel, Count count) const {
     return [&from = from, count, bias = load(from.bias + channel, count),

@@ -89,9 +89,7 @@ class _ActivationNorm(torch.autograd.Function):
         images, *rest = ctx.saved_tensors
         norm = _norm_gradients(gradients[0], images, *rest, ctx.epsilon, ctx.activation)
         of_images, of_bias = torch.empty_like(images), _sums(images)
-        kernels()(
-            "activation_backward", images.dtype, ctx.activation, norm.tensors, of_images, of_bias, _shape(images)
-        )
+        kernels()("activation_backward", images.dtype, ctx.activation, norm.tensors, of_images, of_bias, _shape(images))
         return of_images, of_bias.sum(0), None, norm.weight, norm.bias, None
 
 

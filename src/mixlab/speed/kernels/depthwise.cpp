@@ -174,9 +174,12 @@ bool forward(const Number* images, const typename Arithmetic<Number>::Element* w
       for (int64_t image = shape.first_image(group); image < shape.first_image(group + 1); ++image) {
         const int64_t start = image * shape.rows * shape.columns * shape.channels + channel;
         for (int64_t row = 0; row < shape.rows; ++row)
-          for (int64_t column = 0; column < shape.columns; ++column)
+          for (int64_t column = 0; column < shape.columns; ++column) {
+            const int64_t offset = start + (row * shape.columns + column) * shape.channels;
+            prefetch(images + offset + kAhead * shape.channels);
             plane[(row + shape.pad_top) * shape.padded_columns() + column + shape.pad_left] =
-                load(images + start + (row * shape.columns + column) * shape.channels, count);
+                load(images + offset, count);
+          }
         auto finish_row = finish.finish(image, channel, count);
         for (int64_t row = 0; row < shape.rows; ++row) {
           correlate_row<Element>(plane.get() + row * shape.padded_columns(), kernel.get(), 1, shape, row_sums.get());
@@ -213,6 +216,8 @@ bool backward(const Number* images, const typename Arithmetic<Number>::Element* 
         for (int64_t row = 0; row < shape.rows; ++row)
           for (int64_t column = 0; column < shape.columns; ++column) {
             const int64_t offset = start + (row * shape.columns + column) * shape.channels;
+            prefetch(images + offset + kAhead * shape.channels);
+            gradient.prefetch(offset + kAhead * shape.channels);
             plane[(row + shape.pad_top) * width + column + shape.pad_left] = load(images + offset, count);
             const V<Element> value = gradient_of(offset);
             gradient_plane[(row + bottom) * width + column + right] = value;
@@ -258,6 +263,7 @@ struct Activations {
       void operator()(int64_t start, const V<Element>* sums) {
         moments.add_run(of.shape.columns, [&](int64_t column) {
           const int64_t offset = start + column * of.shape.channels;
+          for (Number* to : {of.inputs, of.outputs.values}) prefetch_to_write(to + offset + kAhead * of.shape.channels);
           store(of.inputs + offset, sums[column], count);
           V<Element> value, slope;
           Activation::apply(load(of.inputs + offset, count) + bias, value, slope);  // as rounded in memory
@@ -280,6 +286,7 @@ template <class Number>
 struct OutputGradients {
   const Number* gradients;
 
+  void prefetch(int64_t offset) const { ::prefetch(gradients + offset); }
   template <class Count>
   auto of(int64_t, Count count) const {
     return [this, count](int64_t offset) { return load(gradients + offset, count); };

@@ -1,10 +1,11 @@
 """ConvMixer's blocks and stem with native kernels, which read and write the images about half as often.
 
-Only training uses the kernels: in evaluation, the operations are those of the stock modules.
+Only training uses the kernels: in evaluation, the operations are those of the stock modules. Pointwise convolutions
+are PyTorch's, but their weight gradient is a matrix product where that is faster.
 """
 
 from collections.abc import Iterable
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from jaxtyping import Float
@@ -23,6 +24,9 @@ from mixlab.speed.rewrites.autocast import autocast
 
 _STEMS = [[nn.Conv2d, activation, nn.BatchNorm2d] for activation in (nn.GELU, nn.ReLU)]
 """The types of the modules of a stock stem."""
+
+_MAX_POSITIONS = 8
+"""Positions of all images, relative to the channels, up to which the matrix product is faster. In fp32, it never is."""
 
 
 class FusedConvMixerBlock(nn.Module):
@@ -51,8 +55,44 @@ class FusedConvActivationNorm(nn.Sequential):
         if not self.training:
             return super().forward(input)
         convolution, activation, norm = _parts(self)
-        outputs = F.conv2d(input, convolution.weight, stride=convolution.stride)
+        outputs = _convolve(autocast(input), autocast(convolution.weight), convolution.stride)
         return _tracked(activation_norm(outputs, _bias(convolution), activation, _parameters(norm)), norm)
+
+
+class _PointwiseConvolution(torch.autograd.Function):
+    """A pointwise convolution of channels-last images whose weight gradient is a matrix product."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(images, weight)
+        return F.conv2d(images, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        (gradient,), (images, weight) = gradients, ctx.saved_tensors
+        rows, gradient_rows = (each.permute(0, 2, 3, 1).flatten(0, 2) for each in (images, gradient))
+        of_images, _, _ = torch.ops.aten.convolution_backward(
+            gradient,
+            images,
+            weight,
+            bias_sizes=None,
+            stride=[1, 1],
+            padding=[0, 0],
+            dilation=[1, 1],
+            transposed=False,
+            output_padding=[0, 0],
+            groups=1,
+            output_mask=[True, False, False],
+        )
+        return of_images, (gradient_rows.T @ rows).view_as(weight)
+
+
+def _convolve(images: Tensor, weight: Tensor, stride: tuple[int, ...]) -> Tensor:
+    positions = images.shape[0] * images.shape[2] * images.shape[3]
+    is_pointwise = weight.shape[2:] == (1, 1)
+    if is_pointwise and images.dtype == torch.bfloat16 and positions <= _MAX_POSITIONS * len(weight):
+        return _PointwiseConvolution.apply(images, weight)  # pyright: ignore[reportReturnType]
+    return F.conv2d(images, weight, stride=stride)
 
 
 def fuse_convmixer(model: nn.Module) -> nn.Module:
