@@ -27,12 +27,12 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from inference import TIMM_NAMES
 from plain_evaluation import EXECUTIONS
 from serving import write_photographs, write_random_model
 
 from mixlab.files import write_json
 from mixlab.measure import machine
+from mixlab.weights.timm_folder import TIMM_NAMES
 
 GOAL = 0.95
 CLASSES = 1_000

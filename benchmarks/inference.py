@@ -45,19 +45,12 @@ from mixlab.speed.inference import Inference
 from mixlab.speed.inference_plan import Speed
 from mixlab.speed.openvino import compile_openvino, to_openvino
 from mixlab.weights.adapt import Weights
+from mixlab.weights.timm_folder import TIMM_NAMES
 from mixlab.zoo.architecture import Model, architecture, create_model
 
 JOB = 2_000  # images
 THROUGHPUT_GOAL, FEATURES_GOAL = 0.95, 3.0
 CPU = torch.device("cpu")
-
-TIMM_NAMES = {
-    "mixer_b16": "mixer_b16_224",
-    "mixer_s32": "mixer_s32_224",
-    "convmixer_768_32": "convmixer_768_32",
-    "convmixer_1024_20": "convmixer_1024_20_ks9_p14",
-    "davit_tiny": "davit_tiny",
-}
 
 Call = Callable[[], object]
 

@@ -30,6 +30,7 @@ from typing import Any
 from mixlab.files import write_text
 from mixlab.report.table import Cell, Column, Table, render
 from mixlab.report.text import pluralize
+from mixlab.speed.plan import mode_name
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import mean_interval
 
@@ -195,7 +196,7 @@ def _benchmark_claims(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _learning_claim(content: Mapping[str, Any]) -> Mapping[str, Any]:
     """Whether the accuracies under the plan and those of stock fp32 are equivalent."""
     plan, seeds, margin = content["plan"], len(content["top1"]["off"]), content["margin"]
-    mode = ", ".join([plan["precision"], plan["layout"].replace("_", " "), *plan["rewrites"]["names"]])
+    mode = ", ".join([mode_name(plan["precision"], plan["layout"]), *plan["rewrites"]["names"]])
     what = f"{content['recipe']}, {pluralize(seeds, 'seed')}, top-1 under the plan ({mode}) and of stock fp32"
     if content["equivalence_p"] is None:
         value = abs(content["difference"]["value"])
@@ -254,7 +255,7 @@ def _rows_table(content: Mapping[str, Any]) -> str:
             "batch": result["batch"],
             "peer": row["name"],
             "speed": Estimate(row["images_per_second"], row["low"], row["high"], len(row["seconds"]), "images/s"),
-            "mode": f"{row['precision']}, {row['layout'].replace('_', ' ')}",
+            "mode": mode_name(row["precision"], row["layout"]),
             "memory": row["peak_bytes"] and round(row["peak_bytes"] / 2**20),
             "peak": row["fraction_of_peak"] and 100 * row["fraction_of_peak"],
             "ratio": row["images_per_second"] / result["rows"][0]["images_per_second"],

@@ -51,12 +51,12 @@ from mixlab.prediction.predictor import Prediction, Predictor
 from mixlab.serve.server import select_plan
 from mixlab.weights.adapt import Weights
 from mixlab.weights.storage.write import write_model_folder
+from mixlab.weights.timm_folder import TIMM_NAMES
 from mixlab.zoo.architecture import architecture
 
 CPU = torch.device("cpu")
 ALONE, AT_RANDOM = "alone", "at random times"
 ARRIVALS = ("at equal intervals", AT_RANDOM)
-TIMM_NAMES = {"mixer_b16": "mixer_b16_224", "mixer_s32": "mixer_s32_224", "convmixer_768_32": "convmixer_768_32"}
 
 
 def main() -> None:

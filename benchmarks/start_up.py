@@ -24,11 +24,12 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import save_file
-from serving import TIMM_NAMES, write_photographs, write_random_model
+from serving import write_photographs, write_random_model
 
 from mixlab.files import write_json
 from mixlab.measure import machine
 from mixlab.measure.timing import interleaved
+from mixlab.weights.timm_folder import TIMM_NAMES
 from mixlab.zoo.architecture import create_model
 
 BARE = """

@@ -9,6 +9,7 @@ from mixlab.report.figure import Figure
 from mixlab.report.scatter import Point, scatter_panel
 from mixlab.report.table import Column, Table
 from mixlab.report.text import pluralize
+from mixlab.speed.plan import mode_name
 
 KINDS = ("mlp", "convolution", "attention", "hybrid")
 
@@ -48,7 +49,7 @@ def block_table(table: str, block: str, rows: Sequence[BenchmarkedRow]) -> Table
                 "top1": float(row.row.printed["top1"]),
                 "printed": row.printed_speed,
                 "measured": row.speed and row.speed.images_per_second,
-                "mode": row.speed and f"{row.speed.precision}, {row.speed.layout.replace('_', ' ')}",
+                "mode": row.speed and mode_name(row.speed.precision, row.speed.layout),
                 "batch": row.speed and row.speed.batch,
                 "parameters": row.row.counted and row.row.counted.parameters / 1e6,
                 "macs": row.row.counted and row.row.counted.macs / 1e9,

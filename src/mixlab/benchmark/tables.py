@@ -8,6 +8,7 @@ from mixlab.report.figure import Figure
 from mixlab.report.forest_plot import dot_plot
 from mixlab.report.table import Cell, Column, Table
 from mixlab.report.text import pluralize
+from mixlab.speed.plan import mode_name
 
 _TITLES = {"inference": "Inference", "training": "Training"}
 _STEP = "a training step is a forward pass, cross-entropy, a backward pass and AdamW, on random images"
@@ -139,7 +140,7 @@ def _ratio_cells(result: ModelBenchmark) -> Mapping[str, Cell]:
         "task": result.task,
         "batch": result.batch,
         **result.ratios,
-        "stock_form": stock and f"{stock.name}, {stock.precision}, {stock.layout.replace('_', ' ')}",
+        "stock_form": stock and f"{stock.name}, {mode_name(stock.precision, stock.layout)}",
     }
 
 

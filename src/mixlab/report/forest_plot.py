@@ -261,8 +261,7 @@ def _label_baseline(canvas: "Canvas", axes: "Axes", text: str, value: float, tex
 
 
 def _ends(estimates: Iterable[Estimate]) -> list[float]:
-    ends = (end for estimate in estimates for end in (estimate.low, estimate.value, estimate.high))
-    return [end for end in ends if end is not None]
+    return [end for estimate in estimates for end in (*estimate.extent, estimate.value)]
 
 
 def _without_outlier(estimates: Sequence[Estimate]) -> Sequence[Estimate]:

@@ -68,7 +68,7 @@ def _panel(
     top = _LEGEND_ROW * len(legend) + 26
     bottom = top + _PLOT_HEIGHT
     height = bottom + 10 + _LABEL_ROW * max(map(len, labels.values()))
-    values = [end for of_series in estimates.values() for one in of_series.values() for end in _ends(one)]
+    values = [end for of_series in estimates.values() for one in of_series.values() for end in one.extent]
     low, high = axis.limits(values)
 
     def draw(canvas: "Canvas") -> None:
@@ -94,7 +94,7 @@ def _panel(
             colour = colour_for(name, names)
             for group, estimate in of_series.items():
                 place = groups.index(group) + shift
-                draw_line(axes, [place] * 2, _ends(estimate), colour, 2, alpha=0.7)
+                draw_line(axes, [place] * 2, estimate.extent, colour, 2, alpha=0.7)
                 draw_marker(axes, place, estimate.value, name, names)
         for place, group in enumerate(groups):
             for row, text in enumerate(labels[group]):
@@ -121,9 +121,3 @@ def _legend(names: Sequence[str]) -> list[dict[str, float]]:
         rows[-1][name] = left
         left += width
     return rows
-
-
-def _ends(estimate: Estimate) -> list[float]:
-    if estimate.low is None or estimate.high is None:
-        return [estimate.value, estimate.value]
-    return [estimate.low, estimate.high]

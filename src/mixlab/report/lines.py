@@ -97,7 +97,7 @@ def line_panel(
     frontier  the best points, joined by a broad line under the others
     """
     xs = [across for line in lines.values() for across, _ in line]
-    ys = [end for line in lines.values() for _, estimate in line for end in _extent(estimate)]
+    ys = [end for line in lines.values() for _, estimate in line for end in estimate.extent]
     offsets = _offsets(lines)
 
     def draw(canvas: "Canvas") -> None:
@@ -115,7 +115,7 @@ def line_panel(
             places = [_moved(axes, across, offsets[name, across]) for across, _ in line]
             draw_line(axes, places, [up.value for _, up in line], colour, 1.4, alpha=0.8)
             for place, (_, up) in zip(places, line, strict=True):
-                draw_line(axes, [place, place], list(_extent(up)), colour, 1.4, alpha=0.6)
+                draw_line(axes, [place, place], list(up.extent), colour, 1.4, alpha=0.6)
                 draw_marker(axes, place, up.value, name, names, radius=4)
 
     ends = "; ".join(f"{name} {short(line[0][1].value)} to {short(line[-1][1].value)}" for name, line in lines.items())
@@ -153,11 +153,5 @@ def _moved(axes: "Axes", across: float, pixels: float) -> float:
 
 
 def _has_extent(estimate: Estimate) -> bool:
-    low, high = _extent(estimate)
+    low, high = estimate.extent
     return low < high
-
-
-def _extent(estimate: Estimate) -> tuple[float, float]:
-    if estimate.low is None or estimate.high is None:
-        return estimate.value, estimate.value
-    return estimate.low, estimate.high

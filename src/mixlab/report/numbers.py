@@ -1,7 +1,7 @@
 """Numbers as human-readable text: decimals, thousands, uncertainty and durations."""
 
 from collections.abc import Iterable, Sequence
-from math import ceil, floor, isfinite, log10
+from math import ceil, floor, inf, isfinite, log10
 
 from mixlab.stats.estimate import Estimate
 
@@ -24,11 +24,7 @@ def decimals(values: Iterable[float]) -> int:
 
 def decimals_of_intervals(estimates: Iterable[Estimate]) -> int:
     """Number of decimals (2 to 6) with which half of the narrowest interval has two significant digits."""
-    halves = [
-        (each.high - each.low) / 2
-        for each in estimates
-        if each.low is not None and each.high is not None and isfinite(each.high - each.low) and each.high > each.low
-    ]
+    halves = [(high - low) / 2 for low, high in (each.extent for each in estimates) if low < high < low + inf]
     return min(6, max(2, 1 - floor(log10(min(halves))))) if halves else 2
 
 
@@ -39,9 +35,8 @@ def format_spread(estimate: Estimate, digits: int) -> str:
 
 def interval(estimate: Estimate, digits: int) -> str:
     """The 95 % interval as "[96.1, 98.2]", or "" if it is unknown or the number is exact."""
-    if estimate.low is None or estimate.high is None or estimate.low == estimate.high:
-        return ""
-    return f"[{number(estimate.low, digits)}, {number(estimate.high, digits)}]"
+    low, high = estimate.extent
+    return "" if low == high else f"[{number(low, digits)}, {number(high, digits)}]"
 
 
 def format_estimate(estimate: Estimate, digits: int) -> str:

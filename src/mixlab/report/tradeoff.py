@@ -54,8 +54,8 @@ def trade_off(
 
 
 def _panel(points: Mapping[str, tuple[Estimate, Estimate]], x: Axis, y: Axis, models: Sequence[str]) -> Panel:
-    across = [value for cost, _ in points.values() for value in _extent(cost)]
-    upwards = [value for _, gain in points.values() for value in _extent(gain)]
+    across = [value for cost, _ in points.values() for value in cost.extent]
+    upwards = [value for _, gain in points.values() for value in gain.extent]
     x = x.logarithmic_over_a_decade(across)
 
     def draw(canvas: "Canvas") -> None:
@@ -68,7 +68,7 @@ def _panel(points: Mapping[str, tuple[Estimate, Estimate]], x: Axis, y: Axis, mo
         crosses = []
         for name, (cost, gain) in points.items():
             colour = colour_for(name, models)
-            (left, right), (low, high) = _extent(cost), _extent(gain)
+            (left, right), (low, high) = cost.extent, gain.extent
             draw_line(axes, [left, right], [gain.value] * 2, colour, 1.4, alpha=0.6)
             draw_line(axes, [cost.value] * 2, [low, high], colour, 1.4, alpha=0.6)
             draw_marker(axes, cost.value, gain.value, name, models)
@@ -88,12 +88,6 @@ def _panel(points: Mapping[str, tuple[Estimate, Estimate]], x: Axis, y: Axis, mo
         f"{name} {format_estimate(gain, fine)} at {number(cost.value, coarse)}" for name, (cost, gain) in points.items()
     )
     return Panel(PANEL_WIDTH, HEIGHT, draw, f"{y.title} against {x.title}: {'; '.join(measures)}.")
-
-
-def _extent(estimate: Estimate) -> tuple[float, float]:
-    if estimate.low is None or estimate.high is None:
-        return estimate.value, estimate.value
-    return estimate.low, estimate.high
 
 
 def _pixels(axes: "Axes", x: float, y: float) -> tuple[float, float]:

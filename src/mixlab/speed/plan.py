@@ -55,7 +55,12 @@ class ComputeMode:
         return torch.autocast(device.type, self.dtype, enabled=self.precision != "fp32")
 
     def __str__(self) -> str:
-        return f"{self.precision}, {self.layout.replace('_', ' ')}"
+        return mode_name(self.precision, self.layout)
+
+
+def mode_name(precision: str, layout: str) -> str:
+    """Such as "bf16, channels last"."""
+    return f"{precision}, {layout.replace('_', ' ')}"
 
 
 @dataclass(frozen=True, slots=True)

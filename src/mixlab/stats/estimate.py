@@ -29,3 +29,10 @@ class Estimate:
     def exact(cls, value: float, unit: str) -> Self:
         """An estimate without uncertainty, for counted numbers such as parameters: low == high == value."""
         return cls(value, low=value, high=value, n=1, unit=unit)
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """The bounds of the interval; twice the value if there is none."""
+        if self.low is None or self.high is None:
+            return self.value, self.value
+        return self.low, self.high

@@ -31,6 +31,7 @@ from mixlab.runs.history import (
     selecting_score,
     validation_estimate,
 )
+from mixlab.speed.plan import mode_name
 from mixlab.stats.estimate import Estimate
 from mixlab.stats.intervals import median_interval
 from mixlab.tasks.tasks import noun_of
@@ -281,7 +282,7 @@ class _Content:
             else recipe["model"],
             "Data": f"{recipe['data']}: {len(data['classes']):,} classes, {counts} {self._noun}s",
             "Length": self._length,
-            "Plan": f"{plan['precision']}, {plan['layout'].replace('_', ' ')}, {plan['micro_batch']:,} "
+            "Plan": f"{mode_name(plan['precision'], plan['layout'])}, {plan['micro_batch']:,} "
             f"{self._noun}s at once, {_processes(plan.get('processes', 1))}{_concurrency(plan)}",
             **({"Peak memory": f"{peak / 2**30:.2f} GiB"} if peak else {}),
             **machine_facts(environment),

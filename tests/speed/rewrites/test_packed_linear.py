@@ -11,7 +11,9 @@ from mixlab.models.mlp import Mlp
 from mixlab.speed.rewrites.packed_linear import pack_linear_layers
 from mixlab.zoo.architecture import create_model
 
-HAS_BFLOAT16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+NEEDS_BFLOAT16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this processor has no bf16 kernels"
+)
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
 
 
@@ -49,7 +51,7 @@ def test_a_layer_without_a_bias_has_the_same_outputs():
     torch.testing.assert_close(packed(linear)(x), linear(x), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.skipif(not HAS_BFLOAT16, reason="this processor has no bf16 kernels")
+@NEEDS_BFLOAT16
 @torch.inference_mode()
 def test_outputs_in_bf16_are_as_close_to_those_in_fp32_as_pytorch_s(calls):
     mlp, x = Mlp(64, 256, "erf"), torch.randn(100, 64)
@@ -75,6 +77,21 @@ def test_every_linear_layer_of_a_davit_is_replaced():
     rewritten, images = packed(model), torch.randn(2, 3, 32, 32)
     assert not [module for module in rewritten.modules() if type(module) in (nn.Linear, Mlp)]
     torch.testing.assert_close(rewritten(images), model(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float64, 1e-12), (torch.float32, 1e-5), pytest.param(torch.bfloat16, 0.03, marks=NEEDS_BFLOAT16)],
+)
+@torch.inference_mode()
+def test_a_mixer_has_the_same_outputs_in_every_data_type(dtype, tolerance):
+    """The largest difference relative to the standard deviation of the logits; float64 has no kernel."""
+    model = create_model("mixer_nano").eval()
+    nn.init.normal_(model.get_parameter("head.weight"))
+    images = torch.randn(4, 3, 32, 32)
+    found = packed(model).to(dtype)(images.to(dtype))
+    expected = model.double()(images.double())
+    assert (found - expected).abs().max() < tolerance * expected.std()
 
 
 @pytest.mark.parametrize("activation", ["gelu", "relu"])

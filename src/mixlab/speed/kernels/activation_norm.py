@@ -86,8 +86,8 @@ class _ActivationNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        images, *rest = ctx.saved_tensors
-        norm = _norm_gradients(gradients[0], images, *rest, ctx.epsilon, ctx.activation)
+        images, bias, mean, variance, norm_weight = ctx.saved_tensors
+        norm = _norm_gradients(gradients[0], images, bias, mean, variance, norm_weight, ctx.epsilon, ctx.activation)
         of_images, of_bias = torch.empty_like(images), _sums(images)
         kernels()("activation_backward", images.dtype, ctx.activation, norm.tensors, of_images, of_bias, _shape(images))
         return of_images, of_bias.sum(0), None, norm.weight, norm.bias, None
@@ -127,8 +127,8 @@ class _DepthwiseActivationNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        images, weight, *rest = ctx.saved_tensors
-        norm = _norm_gradients(gradients[0], *rest, ctx.epsilon, ctx.activation)
+        images, weight, inputs, bias, mean, variance, norm_weight = ctx.saved_tensors
+        norm = _norm_gradients(gradients[0], inputs, bias, mean, variance, norm_weight, ctx.epsilon, ctx.activation)
         convolution = convolution_gradients(
             "depthwise_activation_backward", images, weight, ctx.activation, norm.tensors
         )

@@ -1,7 +1,8 @@
 """Linear layers whose weights oneDNN has packed for its kernels, with the activation after them in the same kernel.
 
 PyTorch packs the weights again in every call, and computes the activation in a pass of its own. A pointwise convolution
-is a linear layer on the channels; it is only faster for images with channels last.
+is a linear layer on the channels; it is only faster for images with channels last. The kernel of the last layer of a
+Mixer's block adds the residual connection.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mixlab.models.mixer import MixerBlock
 from mixlab.models.mlp import Mlp
 
 
@@ -33,9 +35,36 @@ class _PackedLinear(nn.Module):
     def forward(self, x: Float[Tensor, "*axes feature_in"]) -> Float[Tensor, "*axes feature_out"]:
         if not _has_kernel(x):
             return self.activation(F.linear(x, self.weight, self.bias))
-        if self._packed is None:
-            self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, x.numel() // x.shape[-1])
-        return torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, self._kernel, [], self._algorithm)
+        weight = self._packed_for(x)
+        return torch.ops.mkldnn._linear_pointwise(x, weight, self.bias, self._kernel, [], self._algorithm)
+
+    def plus(
+        self, x: Float[Tensor, "*axes feature_in"], residual: Float[Tensor, "*axes feature_out"]
+    ) -> Float[Tensor, "*axes feature_out"]:
+        """`residual` plus the linear layer, whose activation is the identity."""
+        if not _has_kernel(x):
+            return residual + self(x)
+        return torch.ops.mkldnn._linear_pointwise.binary(x, residual, self._packed_for(x), self.bias, "add")
+
+    def _packed_for(self, x: Tensor) -> Tensor:
+        packed = self._packed
+        if packed is None:
+            packed = self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, x.numel() // x.shape[-1])
+        return packed
+
+
+class _PackedMixerBlock(nn.Module):
+    """`MixerBlock` with packed layers, in evaluation mode."""
+
+    def __init__(self, block: MixerBlock):
+        super().__init__()
+        self.token_norm, self.token_mlp = block.token_norm, _packed_mlp(block.token_mlp)
+        self.channel_norm, self.channel_mlp = block.channel_norm, _packed_mlp(block.channel_mlp)
+
+    def forward(self, x: Float[Tensor, "batch patch channel"]) -> Float[Tensor, "batch patch channel"]:
+        x = x + self.token_mlp(self.token_norm(x).mT).mT
+        first, second = self.channel_mlp
+        return second.plus(first(self.channel_norm(x)), x)  # pyright: ignore[reportCallIssue]
 
 
 class _PackedPointwise(nn.Module):
@@ -55,8 +84,10 @@ def pack_linear_layers(model: nn.Module, _image_shape: Sequence[int]) -> int:
     count = 0
     for parent in list(model.modules()):
         for name, child in parent.named_children():
-            if type(child) is Mlp:
-                setattr(parent, name, nn.Sequential(_packed(child.first, child.activation), _packed(child.second)))
+            if type(child) is MixerBlock:
+                setattr(parent, name, _PackedMixerBlock(child))
+            elif type(child) is Mlp:
+                setattr(parent, name, _packed_mlp(child))
             elif type(child) is nn.Linear:
                 setattr(parent, name, _packed(child))
             else:
@@ -76,6 +107,10 @@ def _pack_pointwise_convolutions(layers: nn.Sequential) -> int:
     for index, convolution, activation in pairs:
         layers[index], layers[index + 1] = _PackedPointwise(convolution, activation), nn.Identity()
     return len(pairs)
+
+
+def _packed_mlp(mlp: Mlp) -> nn.Sequential:
+    return nn.Sequential(_packed(mlp.first, mlp.activation), _packed(mlp.second))
 
 
 def _packed(linear: nn.Linear, activation: nn.Module | None = None) -> _PackedLinear:
