@@ -56,6 +56,16 @@ def test_intervals_at_the_same_x_are_drawn_side_by_side_on_any_scale():
         assert pixels / width == pytest.approx(40 / (PANEL_WIDTH - 46))
 
 
+def test_panels_side_by_side_can_have_the_same_y_axis():
+    small, large = ({"mixer": [(x, Estimate.exact(y, "")) for x in (1.0, 2.0)]} for y in (1.0, 100.0))
+    tops = []
+    for beside in ([], [large]):
+        canvas = Canvas(figsize=(4, 3))
+        line_panel(small, Axis("Size"), Axis("Time"), names=NAMES, beside=beside).draw(canvas)
+        tops.append(canvas.axes[0].get_ylim()[1])
+    assert tops[0] < 100 <= tops[1]
+
+
 def test_a_long_legend_has_several_rows():
     names = [f"model_number_{index}" for index in range(12)]
     assert LineLegend(names, names).panel(360).height > LineLegend(names, names).panel(2000).height

@@ -1,6 +1,6 @@
 """Panels with one line of points per name, such as a cost against a size, and their legend."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -88,6 +88,7 @@ def line_panel(
     *,
     names: Sequence[str],
     frontier: Sequence[tuple[float, float]] = (),
+    beside: Iterable[Mapping[str, Line]] = (),
 ) -> Panel:
     """A panel with the lines of `lines`. Its figure has a `LineLegend`.
 
@@ -95,9 +96,10 @@ def line_panel(
 
     names     all names, which determine the colours and markers
     frontier  the best points, joined by a broad line under the others
+    beside    the lines of other panels, which fit onto the y axis as well, so that heights can be compared
     """
     xs = [across for line in lines.values() for across, _ in line]
-    ys = [end for line in lines.values() for _, estimate in line for end in estimate.extent]
+    ys = [end for of in (lines, *beside) for line in of.values() for _, estimate in line for end in estimate.extent]
     offsets = _offsets(lines)
 
     def draw(canvas: "Canvas") -> None:

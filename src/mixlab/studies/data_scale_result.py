@@ -232,7 +232,8 @@ def _figure(
         lines.setdefault(one.cell.model, []).append(point)
     x = Axis("training images", scale="log")
     drawn = [
-        line_panel(lines, x, Axis(f"{label}, {cell}", unit), names=settings.models) for cell, lines in panels.items()
+        line_panel(lines, x, Axis(f"{label}, {cell}", unit), names=settings.models, beside=panels.values())
+        for cell, lines in panels.items()
     ]
     legend = LineLegend(settings.models, settings.models)
     return Figure(f"{title} by number of images", drawn, caption, legend)
