@@ -1,7 +1,7 @@
 """Numbers as human-readable text: decimals, thousands, uncertainty and durations."""
 
 from collections.abc import Iterable, Sequence
-from math import ceil, floor, inf, isfinite, log10
+from math import ceil, floor, isfinite, log10
 
 from mixlab.stats.estimate import Estimate
 
@@ -24,7 +24,9 @@ def decimals(values: Iterable[float]) -> int:
 
 def decimals_of_intervals(estimates: Iterable[Estimate]) -> int:
     """Number of decimals (2 to 6) with which half of the narrowest interval has two significant digits."""
-    halves = [(high - low) / 2 for low, high in (each.extent for each in estimates) if low < high < low + inf]
+    halves = [
+        (high - low) / 2 for low, high in (each.extent for each in estimates) if low < high and isfinite(high - low)
+    ]
     return min(6, max(2, 1 - floor(log10(min(halves))))) if halves else 2
 
 

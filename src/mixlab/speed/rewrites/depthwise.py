@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_weight
 
 from mixlab.speed.kernels.depthwise import depthwise_convolution
 from mixlab.speed.rewrites.autocast import autocast
@@ -145,20 +146,8 @@ def _weight_gradient(
     for part in weight.split(_MAX_COLUMNS, dim=3):
         first = sum(other.shape[3] for other in parts)
         shifted = padded[:, :, :, first : first + columns + part.shape[3] - 1]
-        _, part_gradient, _ = torch.ops.aten.convolution_backward(
-            gradient,
-            shifted.contiguous(memory_format=_memory_format(images)),
-            part.contiguous(),
-            bias_sizes=None,
-            stride=[1, 1],
-            padding=[0, 0],
-            dilation=[1, 1],
-            transposed=False,
-            output_padding=[0, 0],
-            groups=len(weight),
-            output_mask=[False, True, False],
-        )
-        parts.append(part_gradient)
+        shifted = shifted.contiguous(memory_format=_memory_format(images))
+        parts.append(conv2d_weight(shifted, part.shape, gradient, groups=len(weight)))
     return torch.cat(parts, dim=3)
 
 

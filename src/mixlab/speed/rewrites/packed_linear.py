@@ -79,22 +79,20 @@ class _PackedPointwise(nn.Module):
         return self.linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-def pack_linear_layers(model: nn.Module, _image_shape: Sequence[int]) -> int:
+def pack_linear_layers(model: nn.Module, image_shape: Sequence[int]) -> int:
     """Replace the MLPs and linear layers of `model`, and pointwise convolutions with an activation after them."""
-    count = 0
-    for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if type(child) is MixerBlock:
-                setattr(parent, name, _PackedMixerBlock(child))
-            elif type(child) is Mlp:
-                setattr(parent, name, _packed_mlp(child))
-            elif type(child) is nn.Linear:
-                setattr(parent, name, _packed(child))
-            else:
-                continue
-            count += 1
-        if isinstance(parent, nn.Sequential):
-            count += _pack_pointwise_convolutions(parent)
+    count = _pack_pointwise_convolutions(model) if isinstance(model, nn.Sequential) else 0
+    for name, child in model.named_children():
+        if type(child) is MixerBlock:
+            setattr(model, name, _PackedMixerBlock(child))
+        elif type(child) is Mlp:
+            setattr(model, name, _packed_mlp(child))
+        elif type(child) is nn.Linear:
+            setattr(model, name, _packed(child))
+        else:
+            count += pack_linear_layers(child, image_shape)
+            continue
+        count += 1
     return count
 
 
