@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mixlab.speed.kernels.gelu import biased_gelu_, gelu, gelu_
+from mixlab.speed.kernels.gelu import gelu, gelu_, gelu_linear
 from mixlab.speed.rewrites.gelu import NativeGelu, has_gelu, native_gelu
 from mixlab.zoo.architecture import create_model
 
@@ -21,27 +21,46 @@ def test_gradients_are_those_of_finite_differences(approximate):
     )
 
 
-@pytest.mark.parametrize("rows", [1, 16, 35])
-def test_overwritten_inputs_have_the_same_values_and_gradients(approximate, rows):
-    inputs = torch.randn(rows, 21, dtype=torch.float64, requires_grad=True)
-    bias = torch.randn(21, dtype=torch.float64, requires_grad=True)
-    weights = torch.randn(rows, 21, dtype=torch.float64)
-    expected = F.gelu(inputs + bias, approximate=approximate)
-    for outputs in (biased_gelu_(inputs * 1, bias, approximate), gelu_(inputs + bias, approximate)):
-        torch.testing.assert_close(outputs, expected)
-        torch.testing.assert_close(
-            torch.autograd.grad((outputs * weights).sum(), [inputs, bias]),
-            torch.autograd.grad((expected * weights).sum(), [inputs, bias], retain_graph=True),
-        )
+def test_overwritten_inputs_have_the_same_values_and_gradients(approximate):
+    inputs = torch.randn(35, 21, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(35, 21, dtype=torch.float64)
+    outputs, expected = gelu_(inputs * 1, approximate), F.gelu(inputs, approximate=approximate)
+    torch.testing.assert_close(outputs, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad((outputs * weights).sum(), inputs),
+        torch.autograd.grad((expected * weights).sum(), inputs),
+    )
+
+
+@pytest.mark.parametrize("axes", [(1,), (16,), (5, 7)])
+def test_gelu_with_linear_layers_has_the_values_and_gradients_of_pytorch(approximate, axes):
+    shapes = (*axes, 21), (21,), (6, 21), (6,)
+    arguments = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    inputs, bias, weight, output_bias = arguments
+    outputs = gelu_linear(inputs, bias, weight, output_bias, approximate)
+    expected = F.linear(F.gelu(inputs + bias, approximate=approximate), weight, output_bias)
+    torch.testing.assert_close(outputs, expected)
+    factors = torch.randn_like(expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(outputs, arguments, factors), torch.autograd.grad(expected, arguments, factors)
+    )
+
+
+def test_gelu_with_linear_layers_keeps_no_activations(approximate):
+    inputs, bias, weight = torch.randn(30, 20), torch.randn(20), torch.randn(6, 20, requires_grad=True)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        gelu_linear(inputs.requires_grad_(), bias, weight, torch.zeros(6), approximate)
+    assert {tensor.data_ptr() for tensor in kept} == {tensor.data_ptr() for tensor in (inputs, bias, weight)}
 
 
 def test_results_do_not_depend_on_the_number_of_threads(approximate):
-    inputs, bias, before = torch.randn(70, 300), torch.randn(300, requires_grad=True), torch.get_num_threads()
-    found = []
+    inputs, bias = torch.randn(70, 300, requires_grad=True), torch.randn(300, requires_grad=True)
+    before, found = torch.get_num_threads(), []
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        outputs = biased_gelu_(inputs.clone().requires_grad_(), bias, approximate)
-        found.append((outputs, *torch.autograd.grad(outputs.square().sum(), bias)))
+        outputs = gelu_linear(inputs, bias, torch.eye(300), torch.zeros(300), approximate)  # products are exact
+        found.append((outputs, *torch.autograd.grad(outputs.square().sum(), (inputs, bias))))
     torch.set_num_threads(before)
     assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
 

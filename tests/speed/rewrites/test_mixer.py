@@ -70,16 +70,16 @@ def test_logits_and_gradients_are_those_of_the_stock_model(
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_errors_are_about_those_of_the_stock_model_in_both_precisions(precision):
-    """The norm of each error relative to float64 is at most 1.5 times that of the stock model, or 1e-5."""
-    stock = mixer(image_size=32, channels=40, token_hidden=48, channel_hidden=80)
-    images = torch.randn(8, 3, 32, 32)
-    exact = gradients(copy.deepcopy(stock).double(), images.double())
-
-    def errors(model: nn.Module) -> list[float]:
-        found = gradients(model, images, precision)
-        return [float((a - b).norm() / b.norm()) for a, b in zip(found, exact, strict=True)]
-
-    for error, stock_error in zip(errors(rewritten(stock)), errors(stock), strict=True):
+    """The norms of the errors relative to float64, mean of 4 models: at most 1.5 times the stock model's, or 1e-5."""
+    errors, stock_errors = [], []
+    for _ in range(4):
+        stock = mixer(image_size=32, channels=40, token_hidden=48, channel_hidden=80)
+        images = torch.randn(8, 3, 32, 32)
+        exact = gradients(copy.deepcopy(stock).double(), images.double())
+        for model, found in ((rewritten(stock), errors), (stock, stock_errors)):
+            pairs = zip(gradients(model, images, precision), exact, strict=True)
+            found.append([float((a - b).norm() / b.norm()) for a, b in pairs])
+    for error, stock_error in zip(_means(errors), _means(stock_errors), strict=True):
         assert error <= max(1.5 * stock_error, 1e-5)
 
 
@@ -116,3 +116,7 @@ def test_no_more_is_kept_for_the_backward_pass_than_by_the_stock_block():
         saved[type(block)] = sum(storages.values())
         del outputs
     assert saved[UntransposedMixerBlock] <= saved[MixerBlock]
+
+
+def _means(rows: list[list[float]]) -> list[float]:
+    return torch.tensor(rows).mean(dim=0).tolist()

@@ -13,7 +13,7 @@ struct Shape {
   int64_t rows, columns;
 };
 
-// `slopes` may be `inputs`. Without a bias, it is null.
+// `slopes` may be `inputs`. A bias or slopes that are not needed are null.
 template <class Activation, class Number>
 void activate(const Number* inputs, const typename Arithmetic<Number>::Element* bias, Number* values, Number* slopes,
               int64_t count) {
@@ -22,7 +22,7 @@ void activate(const Number* inputs, const typename Arithmetic<Number>::Element* 
     if (bias) input += load(bias + place, lanes);
     Activation::apply(input, value, slope);
     store(values + place, value, lanes);
-    store(slopes + place, slope, lanes);
+    if (slopes) store(slopes + place, slope, lanes);
   });
 }
 
@@ -40,11 +40,12 @@ void activate_rows(const Number* inputs, const typename Arithmetic<Number>::Elem
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t row = 0; row < shape.rows; ++row) {
     const int64_t start = row * shape.columns;
-    activate<Activation, Number>(inputs + start, bias, values + start, slopes + start, shape.columns);
+    activate<Activation, Number>(inputs + start, bias, values + start, slopes ? slopes + start : nullptr,
+                                 shape.columns);
   }
 }
 
-// The gradients of the inputs, and their sums over each run of rows.
+// The gradients of the inputs, and their sums over each run of rows. `outputs` may be `slopes`.
 template <class Number>
 void input_gradients(const Number* gradients, const Number* slopes, Number* outputs,
                      typename Arithmetic<Number>::Element* sums, const Shape& shape, int threads) {
@@ -77,7 +78,7 @@ void input_gradients(const Number* gradients, const Number* slopes, Number* outp
   }
 #define EXPORT(Number, suffix)                                                                                  \
   EXPORT_ACTIVATION(Gelu<Number>, gelu, Number, suffix)                                                         \
-  EXPORT_ACTIVATION(TanhGelu, tanh_gelu, Number, suffix)                                                        \
+  EXPORT_ACTIVATION(TanhGelu<Number>, tanh_gelu, Number, suffix)                                                \
   extern "C" bool biased_gelu_backward_##suffix(const Number* gradients, const Number* slopes, Number* outputs, \
                                                 Arithmetic<Number>::Element* sums, const Shape* shape,          \
                                                 int threads) {                                                  \

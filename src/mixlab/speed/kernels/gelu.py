@@ -1,6 +1,7 @@
-"""GELU whose derivative is computed in the forward pass, so that the backward pass is a product.
+"""GELU whose kernel computes the derivative in the same pass.
 
-A forward pass keeps the derivative, in the place of the input that PyTorch keeps.
+`gelu` does so in the forward pass, and keeps the derivative instead of the input that PyTorch keeps. `gelu_linear`
+keeps the input alone, where PyTorch keeps the activations as well.
 """
 
 from typing import Any, Literal
@@ -8,6 +9,7 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from mixlab.speed.kernels.depthwise import sum_dtype
 from mixlab.speed.kernels.library import kernels
@@ -37,11 +39,18 @@ def gelu_(inputs: Float[Tensor, "*axes"], approximate: Approximation) -> Float[T
     return _Gelu.apply(inputs, inputs.detach(), approximate)  # pyright: ignore[reportReturnType]
 
 
-def biased_gelu_(
-    inputs: Float[Tensor, "*axes feature"], bias: Float[Tensor, " feature"], approximate: Approximation
-) -> Float[Tensor, "*axes feature"]:
-    """`gelu_(inputs + bias)`; the inputs are overwritten as well."""
-    return _BiasedGelu.apply(inputs, bias, approximate)  # pyright: ignore[reportReturnType]
+def gelu_linear(
+    inputs: Float[Tensor, "*axes feature"],
+    bias: Float[Tensor, " feature"],
+    weight: Float[Tensor, "output feature"],
+    output_bias: Float[Tensor, " output"],
+    approximate: Approximation,
+) -> Float[Tensor, "*axes output"]:
+    """`F.linear(F.gelu(inputs + bias), weight, output_bias)` of contiguous inputs.
+
+    Only the inputs are kept for the backward pass, which computes the activations again.
+    """
+    return _GeluLinear.apply(inputs, bias, weight, output_bias, approximate)  # pyright: ignore[reportReturnType]
 
 
 class _Gelu(torch.autograd.Function):
@@ -58,25 +67,34 @@ class _Gelu(torch.autograd.Function):
         return gradients[0] * slopes, None, None
 
 
-class _BiasedGelu(torch.autograd.Function):
+class _GeluLinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, bias: Tensor, approximate: Approximation) -> Tensor:
-        values, slopes = torch.empty_like(inputs), inputs.detach()
-        bias = bias.to(sum_dtype(inputs.dtype)).contiguous()
-        kernels()(f"biased_{_KERNELS[approximate]}", inputs.dtype, inputs, bias, values, slopes, _shape(inputs))
-        ctx.save_for_backward(slopes)
-        return values
+    def forward(
+        ctx: Any, inputs: Tensor, bias: Tensor, weight: Tensor, output_bias: Tensor, approximate: Approximation
+    ) -> Tensor:
+        ctx.save_for_backward(inputs, bias, weight)
+        ctx.approximate = approximate
+        values = torch.empty_like(inputs)
+        _activate(inputs, bias, values, None, approximate)
+        return F.linear(values, weight, output_bias)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        (slopes,), gradient = ctx.saved_tensors, gradients[0].contiguous()
-        outputs, (rows, columns) = torch.empty_like(slopes), _shape(slopes)
-        sums = torch.empty(-(-rows // _RUN), columns, dtype=sum_dtype(slopes.dtype))
-        kernels()("biased_gelu_backward", slopes.dtype, gradient, slopes, outputs, sums, (rows, columns))
-        return outputs, sums.sum(0), None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+        inputs, bias, weight = ctx.saved_tensors
+        values, slopes = torch.empty_like(inputs), torch.empty_like(inputs)
+        _activate(inputs, bias, values, slopes, ctx.approximate)
+        gradient = gradients[0].flatten(0, -2)
+        of_weight = gradient.T @ values.flatten(0, -2)
+        of_values, of_inputs = gradient @ weight, slopes
+        rows, columns = of_values.shape
+        sums = torch.empty(-(-rows // _RUN), columns, dtype=sum_dtype(inputs.dtype))
+        kernels()("biased_gelu_backward", inputs.dtype, of_values, slopes, of_inputs, sums, (rows, columns))
+        return of_inputs, sums.sum(0), of_weight, gradient.sum(0), None
 
 
-def _shape(inputs: Tensor) -> tuple[int, int]:
-    """`Shape` in gelu.cpp."""
+def _activate(inputs: Tensor, bias: Tensor, values: Tensor, slopes: Tensor | None, approximate: Approximation) -> None:
+    """Write GELU of `inputs + bias` to `values`, and its derivative to `slopes`."""
+    bias = bias.to(sum_dtype(inputs.dtype)).contiguous()
     columns = inputs.shape[-1]
-    return inputs.numel() // columns, columns
+    shape = (inputs.numel() // columns, columns)
+    kernels()(f"biased_{_KERNELS[approximate]}", inputs.dtype, inputs, bias, values, slopes, shape)

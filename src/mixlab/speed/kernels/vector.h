@@ -147,6 +147,7 @@ struct Relu {
   }
 };
 
+template <class Number>
 struct TanhGelu {
   // 0.5 x (1 + tanh(u)) = x sigmoid(2 u), where 2 u = linear x + cubic x^3
   template <class V>
@@ -184,21 +185,41 @@ struct Gelu {
   }
 };
 
+// In bfloat16, whose rounding changes values of 1 by up to 4e-3, Phi - 0.5 and the slope - 0.5 are minimax fits of odd
+// functions, with errors below 1e-4 of the value and 3e-4 of the slope: y P(y^2), where y = x `scale` is at most 1 in
+// size, and y P(y^2) exactly 0.5 there.
+template <std::size_t PhiTerms, std::size_t SlopeTerms>
+void odd_polynomials(Floats x, float scale, const float (&of_phi)[PhiTerms], const float (&of_slope)[SlopeTerms],
+                     Floats& value, Floats& slope) {
+  const Floats one = Floats{} + 1.0f;
+  Floats y = x * scale;
+  y = y < -one ? -one : y;  // NaN stays NaN
+  y = y > one ? one : y;
+  const Floats square = y * y;
+  value = x * (y * polynomial(square, of_phi) + 0.5f);
+  slope = y * polynomial(square, of_slope) + 0.5f;
+}
+
 template <>
 struct Gelu<bfloat16> {
-  // With errors below 1e-4 and 3e-4, where bfloat16 rounds values of 1 by up to 4e-3. Phi - 0.5 and the slope - 0.5 are
-  // odd functions: minimax fits of y P(y^2), where y = x / 4.25 is at most 1 in size, and y P(y^2) exactly 0.5 there.
   static void apply(Floats x, Floats& value, Floats& slope) {
-    const Floats one = Floats{} + 1.0f;
-    Floats y = x * 0.235294119f;
-    y = y < -one ? -one : y;  // NaN stays NaN
-    y = y > one ? one : y;
-    const Floats square = y * y;
-    value = x * (y * polynomial(square, {-2.25539875f, 11.1737309f, -24.0130596f, 29.6428909f, -23.5535679f,
-                                         12.8366995f, -5.02457857f, 1.69328356f}) +
-                 0.5f);
-    slope = y * polynomial(square, {21.7984352f, -121.539162f, 292.865204f, -402.089539f, 349.540924f, -202.050491f,
-                                    78.7751312f, -20.1878109f, 3.38730431f}) +
-            0.5f;
+    odd_polynomials(x, 0.235294119f,
+                    {-2.25539875f, 11.1737309f, -24.0130596f, 29.6428909f, -23.5535679f, 12.8366995f, -5.02457857f,
+                     1.69328356f},
+                    {21.7984352f, -121.539162f, 292.865204f, -402.089539f, 349.540924f, -202.050491f, 78.7751312f,
+                     -20.1878109f, 3.38730431f},
+                    value, slope);
+  }
+};
+
+template <>
+struct TanhGelu<bfloat16> {
+  static void apply(Floats x, Floats& value, Floats& slope) {
+    odd_polynomials(x, 0.243902445f,
+                    {-1.82310975f, 9.04447556f, -19.5046463f, 24.2727032f, -19.6173496f, 11.034565f, -4.54046679f,
+                     1.63382864f},
+                    {13.4119854f, -80.5950317f, 206.473618f, -298.365662f, 271.251617f, -163.727417f, 66.9725342f,
+                     -18.1889687f, 3.26732254f},
+                    value, slope);
   }
 };

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mixlab.models.mlp import Mlp
-from mixlab.speed.kernels.gelu import Approximation, biased_gelu_, gelu
+from mixlab.speed.kernels.gelu import Approximation, gelu, gelu_linear
+from mixlab.speed.rewrites.autocast import autocast
 
 
 class NativeGelu(nn.GELU):
@@ -31,7 +32,8 @@ class NativeMlp(nn.Module):
         if not self.training:
             return self.second(self.activation(self.first(x)))
         hidden = F.linear(x, self.first.weight)
-        return self.second(biased_gelu_(hidden, self.first.bias, cast(Approximation, self.activation.approximate)))
+        second, approximate = self.second, cast(Approximation, self.activation.approximate)
+        return gelu_linear(hidden, self.first.bias, autocast(second.weight), autocast(second.bias), approximate)
 
 
 def native_gelu(model: nn.Module) -> nn.Module:
