@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from serving import write_photographs, write_random_model
 
 from mixlab.files import write_json
 from mixlab.measure import machine
+from mixlab.measure.timing import speed_ratio
 from mixlab.weights.timm_folder import TIMM_NAMES
 
 GOAL = 0.95
@@ -53,7 +55,7 @@ def main() -> None:
     content |= {"model": arguments.model, "images": arguments.images, "seconds": seconds}
     content |= {"claims": claims(arguments.model, arguments.images, seconds)}
     for claim in content["claims"]:
-        print(f"{claim['claim']}: {claim['value']:.3g}")
+        print(f"{claim['claim']}: {claim['value']['value']:.3g}")
     if arguments.out:
         write_json(arguments.out, content)
 
@@ -80,6 +82,7 @@ def calls(folder: Path, model: str, images: int) -> dict[str, Callable[[], objec
     return {
         "mixlab predict, first job": partial(first, predict),
         "mixlab predict, later jobs": partial(run, predict, later_cache),
+        "mixlab evaluate, first job": partial(first, evaluate),
         "mixlab evaluate, later jobs": partial(run, evaluate, later_cache),
         **peers,
     }
@@ -121,7 +124,7 @@ def claims(model: str, images: int, seconds: Mapping[str, Sequence[float]]) -> l
     return [
         {
             "claim": f"{model}, {images:,} photographs, {name}: images/s / those of the fastest script ({peer})",
-            "value": median(of_peer / own for own, of_peer in zip(samples, seconds[peer], strict=True)),
+            "value": asdict(speed_ratio(samples, of=seconds[peer])),
             "goal": GOAL,
         }
         for name, samples in seconds.items()

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from mixlab.data.sources import open_dataset
 from mixlab.files import write_json
 from mixlab.measure import machine
-from mixlab.measure.timing import interleaved
+from mixlab.measure.timing import interleaved, speed_ratio
 from mixlab.models.contract import height_and_width
 from mixlab.prediction import int8
 from mixlab.runs.folder import open_run
@@ -180,9 +180,10 @@ def speed(name: str) -> dict[str, Any]:
     images = torch.randn(8, 3, side, side)
     bf16, in_int8 = compile_openvino(network, "bf16"), compile_openvino(quantized, "bf16")
     seconds = interleaved({"bf16": lambda: bf16(images), "int8": lambda: in_int8(images)}, rounds=7, warmup=1)
-    ratio = median(one / other for one, other in zip(seconds["bf16"], seconds["int8"], strict=True))
-    print(f"{name}: int8 is {ratio:.2f} times as fast as bf16, {len(images) / median(seconds['int8']):.1f} images/s")
-    return {"model": name, "batch": len(images), "seconds_per_batch": seconds, "ratio": ratio}
+    ratio = speed_ratio(seconds["int8"], of=seconds["bf16"])
+    images_per_second = len(images) / median(seconds["int8"])
+    print(f"{name}: int8 is {ratio.value:.2f} times as fast as bf16, {images_per_second:.1f} images/s")
+    return {"model": name, "batch": len(images), "seconds_per_batch": seconds, "ratio": asdict(ratio)}
 
 
 def claims(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

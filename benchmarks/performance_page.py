@@ -67,8 +67,21 @@ _OVERVIEW = {
 }
 """The columns of the overview, and the numbers in them after the name of the model."""
 
-_TITLES = {"davit-tiny": "training step of davit_tiny"}
-"""Headings of files whose names say too little."""
+_TITLES = {
+    "davit-tiny": "training step, all rewrites: davit tiny",
+    "attention": "training step, unfused attention:",
+    "depthwise": "training step, native depthwise gradients:",
+    "fused": "training step, fused blocks:",
+    "untransposed": "training step, untransposed token MLPs:",
+    "kept-memory": "training step, freed memory retained:",
+    "loop": "training loop beside plain PyTorch:",
+    "loading": "loading of published weights:",
+    "commands": "whole commands:",
+    "features": "features of image files:",
+    "feeding": "training batches:",
+    "start-up": "start of the commands",
+}
+"""Headings of files whose names say too little, by how these begin."""
 
 
 @dataclass(frozen=True)
@@ -218,9 +231,12 @@ def _file_blocks(file: Path, content: Mapping[str, Any], claims: Sequence[Claim]
 
 def _heading(file: Path, content: Mapping[str, Any]) -> str:
     name = re.sub(r"^\w+-\d+-cores-", "", file.stem[11:])  # the device is in the line below
-    name = re.sub(r"^(\d+)px", r"models beside timm at \1 px", _TITLES.get(name, name)).replace("-", " ")
+    for start, title in _TITLES.items():
+        if name.startswith(start):
+            name = title + name.removeprefix(start)
+    name = re.sub(r"^(\d+)px", r"models beside timm at \1 px", name).replace("-", " ").removesuffix(":")
     link = f"[{file.name}](../benchmarks/results/{file.name})"
-    return f"## {name.capitalize()}\n\n{content['date']}, {_device(content)}: {link}\n"
+    return f"## {name[0].upper()}{name[1:]}\n\n{content['date']}, {_device(content)}: {link}\n"
 
 
 def _claims_table(title: str, claims: Sequence[Claim], *more: Column) -> str:

@@ -14,10 +14,10 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import date
 from functools import partial
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -28,7 +28,8 @@ from serving import write_photographs, write_random_model
 
 from mixlab.files import write_json
 from mixlab.measure import machine
-from mixlab.measure.timing import interleaved
+from mixlab.measure.timing import interleaved, speed_ratio
+from mixlab.stats.intervals import median_interval
 from mixlab.weights.timm_folder import TIMM_NAMES
 from mixlab.zoo.architecture import create_model
 
@@ -73,7 +74,7 @@ def main() -> None:
         folder = Path(name)
         result = measure(calls(folder, arguments.model), arguments.model, arguments.rounds)
     for claim in result["claims"]:
-        print(f"{claim['claim']}: {claim['value']:.3g} (at most {claim['at_most']})")
+        print(f"{claim['claim']}: {claim['value']['value']:.3g} (at most {claim['at_most']})")
     if arguments.out:
         context = {"date": date.today().isoformat(), "machine": machine.describe(torch.device("cpu"))}
         write_json(arguments.out, context | {"model": arguments.model} | result)
@@ -103,16 +104,16 @@ def calls(folder: Path, model: str) -> dict[str, Callable[[], object]]:
 def measure(called: dict[str, Callable[[], object]], model: str, rounds: int) -> dict[str, Any]:
     """The samples of all calls, and the claims about their medians."""
     seconds = interleaved(called, rounds=rounds, warmup=1, sample_seconds=0.0)
-    ratios = {
-        peer: median(own / other for own, other in zip(seconds["predict"], seconds[peer], strict=True))
+    times = {  # of `mixlab predict`, relative to those of the peers
+        peer: asdict(speed_ratio(seconds[peer], of=seconds["predict"]))
         for peer in ("bare PyTorch", "PyTorch with timm")
     }
     claims = [
-        {"claim": "`mixlab --help`, seconds", "value": median(seconds["help"]), "at_most": 0.2},
-        {"claim": "`mixlab models`, seconds", "value": median(seconds["models"]), "at_most": 0.3},
+        {"claim": "`mixlab --help`, seconds", "value": asdict(median_interval(seconds["help"], "s")), "at_most": 0.2},
+        {"claim": "`mixlab models`, seconds", "value": asdict(median_interval(seconds["models"], "s")), "at_most": 0.3},
         *(
-            {"claim": f"{model}: `mixlab predict` of one photograph / {peer}, time", "value": ratio, "at_most": 1.3}
-            for peer, ratio in ratios.items()
+            {"claim": f"{model}: `mixlab predict` of one photograph / {peer}, time", "value": time, "at_most": 1.3}
+            for peer, time in times.items()
         ),
     ]
     return {"claims": claims, "seconds": seconds}

@@ -31,6 +31,7 @@ def test_names_may_have_spaces_and_be_repeated():
     ("text", "task", "message"),
     [
         ("eagr", "inference", r'--against eagr: there is no peer "eagr"; the peers are timm, .*"eager"\?'),
+        (" , ", "inference", r'--against " , " names no peer: give some of timm, eager, .*, or leave it out for all'),
         ("eager,tvm", "inference", r'there is no peer "tvm"'),
         ("openvino", "inference", r"openvino needs openvino: pip install \"mixlab\[deploy\]\", or leave it out"),
         ("openvino", "training", r"openvino can't train models: leave it out, or leave out --train"),

@@ -249,6 +249,11 @@ def test_options_of_int8_and_speed_are_checked(run, trained, pets):
         2,
         'mixlab: --speed fast is not possible: give "auto", or "off" for eager execution in fp32.\n',
     )
+    ended = run("predict", trained, pets, "--precision", "int8", "--speed", "off")
+    assert (ended.status, ended.err) == (
+        2,
+        "mixlab: --precision int8 is not possible with --speed off, which is fp32: remove one of them.\n",
+    )
 
 
 def test_weights_that_are_not_finite_predict_nothing(run, trained, pets):

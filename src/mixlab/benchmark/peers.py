@@ -29,6 +29,8 @@ def parse_against(text: str | None, task: Task) -> list[str]:
     if text is None:
         return [peer for peer in PEERS if not _missing(peer) and not (task == "training" and peer in RUNTIMES)]
     names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UserError(f'--against "{text}" names no peer: give some of {", ".join(PEERS)}, or leave it out for all.')
     for name in names:
         if name not in PEERS:
             raise UserError(

@@ -24,7 +24,7 @@ def benchmark(
     ] = None,
     train: Annotated[bool, typer.Option("--train", help="Measure training steps instead of forward passes.")] = False,
     paper: Annotated[
-        bool, typer.Option("--paper", help="Measure the models of the papers' tables; --out is resumed.")
+        bool, typer.Option("--paper", help="Measure the models of the papers' tables; continues what is in --out.")
     ] = False,
     against: Annotated[
         str | None,

@@ -21,7 +21,9 @@ def export(
     ] = "onnx",
     precision: Annotated[
         Literal["fp32", "fp16", "bf16", "int8"],
-        typer.Option(help="Of the network; int8 only if it is faster and at most 0.5 points less accurate."),
+        typer.Option(
+            help="Of the network; int8 is refused unless it is faster and at most 0.5 points less accurate than fp32."
+        ),
     ] = "fp32",
     data: Int8Data = None,
     image_size: Annotated[str | None, typer.Option(help="Resize to this many pixels: 448 or 384x512.")] = None,

@@ -65,7 +65,13 @@ Speed = Annotated[
     typer.Option(help="auto: the fastest execution of this machine, if the job is not short. off: eager, in fp32."),
 ]
 
-Precision = Annotated[str, typer.Option(help="auto, or int8 if it is faster and at most 0.5 points less accurate.")]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="auto, or int8, which is refused unless it is faster than bf16 and at most 0.5 points less accurate than "
+        "fp32."
+    ),
+]
 
 Int8Data = Annotated[
     str | None,

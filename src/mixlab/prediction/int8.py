@@ -27,6 +27,7 @@ from mixlab.errors import UserError
 from mixlab.evaluation.evaluation_data import open_evaluation_data, run_of, with_unseen_validation
 from mixlab.files import WriteError, cache_folder, read_cached_json, write_json
 from mixlab.measure.machine import device_name, versions
+from mixlab.measure.timing import interleaved, speed_ratio
 from mixlab.report.numbers import number
 from mixlab.report.text import pluralize
 from mixlab.runs.sources import code_digest
@@ -35,7 +36,6 @@ from mixlab.speed.inference_plan import Forward
 from mixlab.speed.int8 import BIAS_CORRECTIONS, quantize
 from mixlab.speed.network_cache import cached_conversion, cached_network
 from mixlab.speed.openvino import compile_openvino
-from mixlab.speed.plan import time_steps
 from mixlab.weights.load import Pretrained, build_with_weights
 
 if TYPE_CHECKING:
@@ -220,9 +220,9 @@ def compare_int8(
     fp32, rival = (runtime.compile(network, precision) for precision in ("fp32", runtime.rival))
     int8 = runtime.compile(quantized, "int8")
     reference_top1, top1 = (100 * float((_predictions(each, images) == labels).mean()) for each in (fp32, int8))
-    seconds = time_steps({"rival": lambda: rival(images[0]), "int8": lambda: int8(images[0])})
-    speed_ratio = seconds["rival"] / seconds["int8"]
-    return Int8Check(reference_top1, top1, len(labels), speed_ratio, runtime.rival, method, preprocess.noun)
+    seconds = interleaved({"rival": lambda: rival(images[0]), "int8": lambda: int8(images[0])}, warmup=1)
+    ratio = speed_ratio(seconds["int8"], of=seconds["rival"]).value
+    return Int8Check(reference_top1, top1, len(labels), ratio, runtime.rival, method, preprocess.noun)
 
 
 def _images(source: str | Path, data: str | None, pretrained: Pretrained) -> Dataset:

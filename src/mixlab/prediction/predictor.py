@@ -124,6 +124,7 @@ class Predictor:
         data: str | None = None,
         log: Log = _log.info,
     ):
+        speed = parse_speed(speed)
         classifier = load_classifier(source)
         self.classes = class_labels(classifier, source)
         self.device = classifier.pick_device(device)
@@ -136,6 +137,8 @@ class Predictor:
                 "`mixlab predict --out FOLDER`, or mixlab.prediction.segmentation.MaskPredictor."
             )
         if precision == "int8":
+            if speed == "off":
+                raise UserError("--precision int8 is not possible with --speed off, which is fp32: remove one of them.")
             require_classification(classifier.task, source, "run in int8")
             from mixlab.prediction.int8 import int8_forward  # loads the readers of datasets
 
@@ -149,7 +152,7 @@ class Predictor:
             self._inference = Inference(
                 model if self.novelty is None else _EmbedAndClassify(cast(Model, model)),
                 self.device,
-                speed="off" if classifier.is_exported else parse_speed(speed),
+                speed="off" if classifier.is_exported else speed,
                 key=lambda: {**classifier.key(), "outputs": outputs},
                 log=log,
             )

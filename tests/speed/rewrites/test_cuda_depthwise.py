@@ -21,6 +21,7 @@ from mixlab.speed.rewrites.cuda_depthwise import (
 )
 from mixlab.speed.rewrites.depthwise import DepthwiseConv2d
 
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 needs_the_setting = pytest.mark.skipif(not hasattr(cudnn, "depthwise_kernel"), reason="needs PyTorch 2.15")
 
 
@@ -45,12 +46,15 @@ def test_a_model_has_depthwise_convolutions_or_not(model, found):
 @needs_the_setting
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize("kernel", ["cudnn", "native"])
-def test_selected_kernels_have_the_function_the_gradients_and_the_layout_of_stock_ones(kernel, layout):
-    model = network().to(memory_format=layout)  # pyright: ignore[reportCallIssue]
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=on_a_gpu)])
+def test_selected_kernels_have_the_function_the_gradients_and_the_layout_of_stock_ones(device, kernel, layout):
+    """On a CPU, the setting selects no kernel."""
+    model = network().to(device, memory_format=layout)  # pyright: ignore[reportCallIssue]
     other = use_kernels(copy.deepcopy(model), {"6x3x3": kernel, "6x5x5": kernel})
-    images = torch.randn(2, 3, 6, 7).contiguous(memory_format=layout)
+    images = torch.randn(2, 3, 6, 7, device=device).contiguous(memory_format=layout)
     outputs = [each(images) for each in (model, other)]
-    assert torch.equal(*outputs) and outputs[1].is_contiguous(memory_format=layout)
+    torch.testing.assert_close(*outputs)
+    assert outputs[1].is_contiguous(memory_format=layout)
     for each in outputs:
         each.square().sum().backward()
     parameters = zip(model.parameters(), other.parameters(), strict=True)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -65,6 +67,23 @@ def test_gradients_equal_stock_gradients_in_both_precisions_and_layouts(
     found = all_gradients(rewritten(stock), images, precision)
     for value, reference in zip(found, exact, strict=True):
         assert (value - reference).abs().max() <= tolerance * reference.abs().max()
+
+
+@pytest.mark.parametrize("rewrite", REWRITES)
+@settings(max_examples=40, deadline=None)
+@given(
+    kernel=st.tuples(st.integers(1, 10), st.integers(4, 12)),
+    channels=st.integers(1, 70),
+    shape=st.tuples(st.integers(1, 35), st.integers(1, 12), st.integers(1, 18)),
+)
+def test_gradients_of_any_shape_are_those_of_stock_modules(rewrite, kernel, channels, shape):
+    """Odd and even kernels, also larger than the images, and channels and batches that no block divides."""
+    stock = depthwise(kernel, channels).double()
+    module = next(rewrite(nn.Sequential(copy.deepcopy(stock))).children())
+    assert isinstance(module, DepthwiseConv2d)
+    images = torch.randn(shape[0], channels, *shape[1:], dtype=torch.float64)
+    for value, reference in zip(*(all_gradients(each, images, "fp32") for each in (module, stock)), strict=True):
+        torch.testing.assert_close(value, reference)
 
 
 def test_gradients_are_deterministic(rewritten):

@@ -48,10 +48,10 @@ def test_gelu_with_linear_layers_has_the_values_and_gradients_of_pytorch(approxi
 
 def test_gelu_with_linear_layers_keeps_no_activations(approximate):
     inputs, bias, weight = torch.randn(30, 20), torch.randn(20), torch.randn(6, 20, requires_grad=True)
-    kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor) or tensor, lambda tensor: tensor):
         gelu_linear(inputs.requires_grad_(), bias, weight, torch.zeros(6), approximate)
-    assert {tensor.data_ptr() for tensor in kept} == {tensor.data_ptr() for tensor in (inputs, bias, weight)}
+    assert {tensor.data_ptr() for tensor in saved} == {tensor.data_ptr() for tensor in (inputs, bias, weight)}
 
 
 def test_results_do_not_depend_on_the_number_of_threads(approximate):
