@@ -3,8 +3,8 @@
     make results
 
 Such a folder is a result of `mixlab study NAME --out docs/results/NAME`, of `mixlab compare`, or of `mixlab benchmark
---paper`, without its report.html. Pages are never edited: everything in them is from results.json, and the figures are
-the files beside it.
+--paper`, without its report.html. Pages are never edited: everything in them is from results.json, the figures are the
+files beside it, and a file remark.md says what the command can't know, such as an earlier look at the same claims.
 """
 
 import json
@@ -70,6 +70,7 @@ def page(folder: Path) -> str:
         result["summary"],
         f"```\n{result['command']}\n```",
         "\n".join(f"- {fact}: {value}" for fact, value in facts.items() if value),
+        *_remark(folder),
         *(_figure(name, figure) for figure in result.get("figures", ())),
         *(render(Table.from_dict(table), "markdown").strip() for table in result["tables"]),
         *([f"**Methods.** {result['methods']}"] if "methods" in result else []),
@@ -96,16 +97,17 @@ def index(folders: Sequence[Path]) -> str:
         )
     columns = [Column(key, key) for key in ("study", "question", "data", "claims", "trainings", "device")]
     table = render(Table("Results", columns, rows), "markdown")
-    findings = [_findings(name, result) for name, result in results.items() if result.get("findings")]
+    findings = [_findings(folder, results[folder.name]) for folder in folders if results[folder.name].get("findings")]
     listed = _INTRODUCTION + table.partition("\n\n")[2]
     return "\n".join([listed + _FINDINGS, *findings]) if findings else listed
 
 
-def _findings(name: str, result: Mapping[str, Any]) -> str:
+def _findings(folder: Path, result: Mapping[str, Any]) -> str:
     """The claims of a result with their verdicts and contrasts, as Markdown: decided ones first."""
     findings = sorted(result["findings"], key=lambda finding: VERDICTS.index(finding["verdict"]))
     data = f", {_data(result)}" if _data(result) else ""
-    return "\n".join([f"### [{name}]({name}.md){data}", "", *map(_finding, findings), ""])
+    parts = [f"### [{folder.name}]({folder.name}.md){data}", *_remark(folder), "\n".join(map(_finding, findings))]
+    return "\n\n".join(parts) + "\n"
 
 
 def _finding(finding: Mapping[str, Any]) -> str:
@@ -119,6 +121,11 @@ def _finding(finding: Mapping[str, Any]) -> str:
 
 def _stored(folder: Path) -> Mapping[str, Any]:
     return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+
+
+def _remark(folder: Path) -> list[str]:
+    file = folder / "remark.md"
+    return [f"**Remark.** {' '.join(file.read_text(encoding='utf-8').split())}"] if file.is_file() else []
 
 
 def _data(result: Mapping[str, Any]) -> str | None:

@@ -60,6 +60,15 @@ def test_a_page_has_the_command_the_claims_the_figures_and_what_was_trained(tmp_
     assert f"](found/{figure['file']})" in page and (tmp_path / "found" / figure["file"]).stat().st_size > 1000
 
 
+def test_a_remark_is_on_the_page_and_above_the_findings(tmp_path):
+    result = arms_result({"a": (61.0, 62.0, 63.0), "b": (51.0, 52.5, 53.0)}, claim("a", "b"))
+    write_result(tmp_path / "found", result, command="mixlab study toy --seeds 3", data={"data": "digits"})
+    (tmp_path / "found" / "remark.md").write_text("Two seeds were tested before.\n")
+    assert "\n\n**Remark.** Two seeds were tested before.\n\n" in SCRIPT["page"](tmp_path / "found")
+    index = SCRIPT["index"]([tmp_path / "found"])
+    assert "### [found](found.md), digits\n\n**Remark.** Two seeds were tested before.\n\n- **agrees**" in index
+
+
 def test_the_list_of_results_has_every_finding_with_its_contrast(tmp_path):
     claims = [claim("a", "b"), claim("a", "c", "equal", margin=1.0)]
     arms = {"a": (61.0, 62.0, 63.0), "b": (51.0, 52.5, 53.0), "c": (61.0, 62.5, 64.0)}
