@@ -148,6 +148,7 @@ def test_the_filters_of_permuted_images_regain_their_structure_when_they_are_unp
     assert arranged.frequency == pytest.approx(frequencies(maps), abs=1e-6)
     assert [finding.verdict for finding in result.findings()] == ["agrees"]
     assert "0 of 1 block as stored and 1 of 1 block un-permuted" in result.summary.sentence
+    assert "Un-permuted: each weight" in result.figures()[-1].caption
     assert "as stored, and as arranged for the original images" in result.methods
 
 

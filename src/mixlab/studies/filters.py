@@ -214,6 +214,8 @@ class FiltersResult:
             caption = (
                 "As colours, from low to high frequency of their mean over the colours; each filter has its own scale."
             )
+            if any(each.arrangement == UNPERMUTED for each in self.measured):
+                caption += " Un-permuted: each weight is at the position that its pixel has in the original image."
             figures.append(ImageFigure("Filters of the stem", [stem_panel(self.stem, units)], caption))
         return figures
 
