@@ -4,7 +4,7 @@
 
 Such a folder is a result of `mixlab study NAME --out docs/results/NAME`, of `mixlab compare`, or of `mixlab benchmark
 --paper`, without its report.html. Pages are never edited: everything in them is from results.json, the figures are the
-files beside it, and a file remark.md says what the command can't know, such as an earlier look at the same claims.
+files beside it, and a file remark.txt says what the command can't know, such as an earlier look at the same claims.
 """
 
 import json
@@ -124,7 +124,7 @@ def _stored(folder: Path) -> Mapping[str, Any]:
 
 
 def _remark(folder: Path) -> list[str]:
-    file = folder / "remark.md"
+    file = folder / "remark.txt"
     return [f"**Remark.** {' '.join(file.read_text(encoding='utf-8').split())}"] if file.is_file() else []
 
 

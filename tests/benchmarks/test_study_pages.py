@@ -63,7 +63,7 @@ def test_a_page_has_the_command_the_claims_the_figures_and_what_was_trained(tmp_
 def test_a_remark_is_on_the_page_and_above_the_findings(tmp_path):
     result = arms_result({"a": (61.0, 62.0, 63.0), "b": (51.0, 52.5, 53.0)}, claim("a", "b"))
     write_result(tmp_path / "found", result, command="mixlab study toy --seeds 3", data={"data": "digits"})
-    (tmp_path / "found" / "remark.md").write_text("Two seeds were tested before.\n")
+    (tmp_path / "found" / "remark.txt").write_text("Two seeds were tested before.\n")
     assert "\n\n**Remark.** Two seeds were tested before.\n\n" in SCRIPT["page"](tmp_path / "found")
     index = SCRIPT["index"]([tmp_path / "found"])
     assert "### [found](found.md), digits\n\n**Remark.** Two seeds were tested before.\n\n- **agrees**" in index
