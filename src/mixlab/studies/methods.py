@@ -83,7 +83,8 @@ def tests_sentences(findings: Sequence[Finding]) -> list[str]:
         sentences.append(
             f"{pluralize(len(equal), 'claim')} of equality {_were(equal)} tested with two-sided t tests of the "
             f"difference from the nearer end of a margin of {join_words(list(margins))} that was fixed in advance "
-            f"({_n(equal)}): within the margin, this is the test of equivalence at half the level."
+            f"({_n(equal)}): within the margin, these are the two one-sided tests of equivalence (TOST) with an alpha "
+            f"of {ALPHA / 2:g} each."
         )
     if findings:
         several = len(findings) > 1

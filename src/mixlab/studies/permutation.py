@@ -180,7 +180,7 @@ def _symmetry_table(found: dict[str, dict[str, Symmetry]]) -> Table:
         "exact: a training from permuted initial weights is equal at every step. From independent initial weights, as "
         "in this study, results are equal in distribution.",
         "broken: no permutation of the weights over pixels, cells of kernels and patches undoes the transform, because "
-        "logits change even with weights that are equal for all of them.",
+        "the logits change even if all of these have equal weights.",
         "unknown: no permutation that undoes the transform was found, and none was ruled out.",
     ]
     columns = [Column("model", "model"), *(Column(kind, kind) for kind in INPUTS[1:])]
