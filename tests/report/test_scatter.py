@@ -2,6 +2,8 @@
 
 from xml.etree import ElementTree
 
+from matplotlib.figure import Figure as Canvas
+
 from mixlab.report.axes import Axis
 from mixlab.report.scatter import Point, scatter_panel
 
@@ -33,3 +35,17 @@ def test_the_alternative_text_has_all_points():
     assert (
         panel().alt == "top-1 (%) against speed (images/s): ours 80.0 at 1.0; theirs 81.0 at 2.0; another 82.5 at 40.0."
     )
+
+
+def test_a_tick_at_the_end_of_the_axis_is_within_the_panel(monkeypatch):
+    save, edges = Canvas.savefig, []
+
+    def measure(canvas: Canvas, *args: object, **named: object) -> None:
+        for axes in canvas.axes:
+            edges.extend((canvas.bbox.x1, label.get_window_extent().x1) for label in axes.get_xticklabels())
+        save(canvas, *args, **named)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(Canvas, "savefig", measure)
+    points = [Point("small", "mlp", 18.5, 80.0, is_labelled=True), Point("large", "mlp", 640.0, 85.0, is_labelled=True)]
+    assert ">1,000<" in scatter_panel(points, Axis("parameters", "M", better="lower"), Axis("top-1", "%"), GROUPS).svg()
+    assert all(edge <= width for width, edge in edges)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 HEIGHT = 360
-FRAME = Box(left=38, top=52, right=PANEL_WIDTH - 6, bottom=HEIGHT - 42)
+FRAME = Box(left=38, top=52, right=PANEL_WIDTH - 18, bottom=HEIGHT - 42)
 _LEGEND_LINE = 32  # pixels from the top
 
 
