@@ -12,14 +12,15 @@ struct Shape {
   int64_t images, positions, channels;
 };
 
-// Calls `pass(start, channel, place, count)` for each image and each vector of `count` channels. `start` is the offset
-// of its first position, `place` that of its sum.
+// Calls `pass(start, channel, place, vectors, count)` for each image and each pair of vectors of `count` channels, or the
+// one that is left. `start` is the offset of its first position, `place` that of its sum.
 template <class Number, class Pass>
 void for_each_image(const Shape& shape, int threads, const Pass& pass) {
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t image = 0; image < shape.images; ++image)
-    for_each_vector<Number>(0, shape.channels, [&](int64_t channel, auto count) {
-      pass(image * shape.positions * shape.channels + channel, channel, image * shape.channels + channel, count);
+    for_each_pair<Number>(0, shape.channels, [&](int64_t channel, auto vectors, auto count) {
+      const int64_t start = image * shape.positions * shape.channels + channel;
+      pass(start, channel, image * shape.channels + channel, vectors, count);
     });
 }
 
@@ -33,21 +34,26 @@ template <class Number, class Activation>
 void activate(const Number* inputs, const typename Arithmetic<Number>::Element* biases,
               const ActivationOutputs<Number>& outputs, const Shape& shape, int threads) {
   using Element = typename Arithmetic<Number>::Element;
-  for_each_image<Number>(shape, threads, [&](int64_t start, int64_t channel, int64_t place, auto count) {
-    Moments<Element> moments = {};
-    const V<Element> bias = load(biases + channel, count);
+  for_each_image<Number>(shape, threads, [&](int64_t start, int64_t channel, int64_t place, auto vectors, auto count) {
+    Moments<Element> moments[vectors] = {};
+    const auto bias = of_each_vector<Number>(vectors, [&](int lane) { return load(biases + channel + lane, count); });
     for_each_run(shape, [&](int64_t first, int64_t length) {
-      moments.add_run(length, [&](int64_t index) {
-        const int64_t offset = start + (first + index) * shape.channels;
+      for (int64_t position = first; position < first + length; ++position) {
+        const int64_t offset = start + position * shape.channels;
         prefetch(inputs + offset + kAhead * shape.channels);
-        V<Element> value, slope;
-        Activation::apply(load(inputs + offset, count) + bias, value, slope);
-        store(outputs.values + offset, value, count);
-        return value;
-      });
+        for (int vector = 0, lane = 0; vector < vectors; ++vector, lane += kLanes<Number>) {
+          V<Element> value, slope;
+          Activation::apply(load(inputs + offset + lane, count) + bias[vector], value, slope);
+          store(outputs.values + offset + lane, value, count);
+          moments[vector].add(value);
+        }
+      }
+      for (Moments<Element>& of : moments) of.end_run();
     });
-    store(outputs.means + place, moments.mean(), count);
-    store(outputs.squares + place, moments.centred_squares(), count);
+    for (int vector = 0, lane = 0; vector < vectors; ++vector, lane += kLanes<Number>) {
+      store(outputs.means + place + lane, moments[vector].mean(), count);
+      store(outputs.squares + place + lane, moments[vector].centred_squares(), count);
+    }
   });
 }
 
@@ -73,25 +79,33 @@ template <class Number, class Activation>
 void sum_gradients(const NormGradients<Number>& from, typename Arithmetic<Number>::Element* sums,
                    typename Arithmetic<Number>::Element* products, const Shape& shape, int threads) {
   using Element = typename Arithmetic<Number>::Element;
-  for_each_image<Number>(shape, threads, [&](int64_t start, int64_t channel, int64_t place, auto count) {
-    V<Element> sum = {}, product = {};
-    const V<Element> bias = load(from.bias + channel, count), mean = load(from.value_mean + channel, count);
+  for_each_image<Number>(shape, threads, [&](int64_t start, int64_t channel, int64_t place, auto vectors, auto count) {
+    V<Element> sum[vectors] = {}, product[vectors] = {};
+    const auto bias = of_each_vector<Number>(vectors, [&](int lane) { return load(from.bias + channel + lane, count); });
+    const auto mean =
+        of_each_vector<Number>(vectors, [&](int lane) { return load(from.value_mean + channel + lane, count); });
     for_each_run(shape, [&](int64_t first, int64_t length) {
-      V<Element> run_sum = {}, run_product = {};
+      V<Element> run_sum[vectors] = {}, run_product[vectors] = {};
       for (int64_t position = first; position < first + length; ++position) {
         const int64_t offset = start + position * shape.channels;
         from.prefetch(offset + kAhead * shape.channels);
-        V<Element> value, slope;
-        Activation::apply(load(from.inputs + offset, count) + bias, value, slope);
-        const V<Element> gradient = load(from.gradients + offset, count);
-        run_sum += gradient;
-        run_product += gradient * (value - mean);
+        for (int vector = 0, lane = 0; vector < vectors; ++vector, lane += kLanes<Number>) {
+          V<Element> value, slope;
+          Activation::apply(load(from.inputs + offset + lane, count) + bias[vector], value, slope);
+          const V<Element> gradient = load(from.gradients + offset + lane, count);
+          run_sum[vector] += gradient;
+          run_product[vector] += gradient * (value - mean[vector]);
+        }
       }
-      sum += run_sum;
-      product += run_product;
+      for (int vector = 0; vector < vectors; ++vector) {
+        sum[vector] += run_sum[vector];
+        product[vector] += run_product[vector];
+      }
     });
-    store(sums + place, sum, count);
-    store(products + place, product, count);
+    for (int vector = 0, lane = 0; vector < vectors; ++vector, lane += kLanes<Number>) {
+      store(sums + place + lane, sum[vector], count);
+      store(products + place + lane, product[vector], count);
+    }
   });
 }
 
@@ -100,21 +114,25 @@ template <class Number, class Activation>
 void input_gradients(const NormGradients<Number>& from, Number* outputs, typename Arithmetic<Number>::Element* sums,
                      const Shape& shape, int threads) {
   using Element = typename Arithmetic<Number>::Element;
-  for_each_image<Number>(shape, threads, [&](int64_t start, int64_t channel, int64_t place, auto count) {
-    const auto gradient = InputGradients<Number, Activation>{from}.of(channel, count);
-    V<Element> sum = {};
+  for_each_image<Number>(shape, threads, [&](int64_t start, int64_t channel, int64_t place, auto vectors, auto count) {
+    const InputGradients<Number, Activation> all{from};
+    const auto gradient = of_each_vector<Number>(vectors, [&](int lane) { return all.of(channel + lane, count); });
+    V<Element> sum[vectors] = {};
     for_each_run(shape, [&](int64_t first, int64_t length) {
-      V<Element> run = {};
+      V<Element> run[vectors] = {};
       for (int64_t position = first; position < first + length; ++position) {
         const int64_t offset = start + position * shape.channels;
         from.prefetch(offset + kAhead * shape.channels);
-        const V<Element> value = gradient(offset);
-        store(outputs + offset, value, count);
-        run += value;
+        for (int vector = 0, lane = 0; vector < vectors; ++vector, lane += kLanes<Number>) {
+          const V<Element> value = gradient[vector](offset + lane);
+          store(outputs + offset + lane, value, count);
+          run[vector] += value;
+        }
       }
-      sum += run;
+      for (int vector = 0; vector < vectors; ++vector) sum[vector] += run[vector];
     });
-    store(sums + place, sum, count);
+    for (int vector = 0, lane = 0; vector < vectors; ++vector, lane += kLanes<Number>)
+      store(sums + place + lane, sum[vector], count);
   });
 }
 

@@ -28,23 +28,19 @@ inline void prefetch_to_write(void* address) { __builtin_prefetch(address, 1); }
 // mean is large.
 template <class Element>
 struct Moments {
-  V<Element> first, sum, squares;
+  V<Element> first, sum, squares, run_sum, run_squares;
   int64_t count;
 
-  // Adds `value(index)` of 0 to `length`.
-  template <class Value>
-  void add_run(int64_t length, const Value& value) {
-    V<Element> run_sum = {}, run_squares = {};
-    for (int64_t index = 0; index < length; ++index) {
-      const V<Element> next = value(index);
-      if (count == 0 && index == 0) first = next;
-      const V<Element> shifted = next - first;
-      run_sum += shifted;
-      run_squares += shifted * shifted;
-    }
+  void add(V<Element> value) {
+    if (count++ == 0) first = value;
+    const V<Element> shifted = value - first;
+    run_sum += shifted;
+    run_squares += shifted * shifted;
+  }
+  void end_run() {
     sum += run_sum;
     squares += run_squares;
-    count += length;
+    run_sum = run_squares = V<Element>{};
   }
   V<Element> mean() const { return first + sum / static_cast<Element>(count); }
   V<Element> centred_squares() const { return squares - sum * sum / static_cast<Element>(count); }

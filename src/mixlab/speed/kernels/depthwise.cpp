@@ -1,7 +1,7 @@
 // Depthwise convolution of channels-last images, forward and backward, with stride 1 and the size of the image kept.
 //
-// A task is a group of images and a block of channels. It converts the planes of one vector of channels at a time to
-// fp32, so that they lie in the cache, and keeps sums in registers. Groups do not depend on the number of threads, and
+// A task is a group of images and a block of channels. It converts the planes of one or two vectors of channels at a time
+// to fp32, so that they lie in the cache, and keeps sums in registers. Groups do not depend on the number of threads, and
 // neither does any sum.
 #include "activation_norm.h"
 
@@ -200,44 +200,58 @@ bool backward(const Number* images, const typename Arithmetic<Number>::Element* 
   using Element = typename Arithmetic<Number>::Element;
   const int64_t bottom = shape.kernel_rows - 1 - shape.pad_top, right = shape.kernel_columns - 1 - shape.pad_left;
   return for_each_task(shape, threads, [&](int64_t group, int64_t first, int64_t end) {
-    const auto plane = buffer<Element>(shape.padded_size());
-    const auto gradient_plane = buffer<Element>(shape.padded_size());
-    const auto row_sums = buffer<Element>(shape.padded_columns());
-    const auto kernel = buffer<Element>(shape.taps());
-    const int64_t width = shape.padded_columns();
-    for_each_vector<Number>(first, end, [&](int64_t channel, auto count) {
-      for (int64_t tap = 0; tap < shape.taps(); ++tap)
-        kernel[tap] = load(weights + tap * shape.channels + channel, count);
-      const auto sums = buffer<Element>(shape.taps());
-      V<Element> bias_sum = {};
+    const int64_t size = shape.padded_size(), width = shape.padded_columns();
+    const auto planes = buffer<Element>(2 * size);
+    const auto gradient_planes = buffer<Element>(2 * size);
+    const auto row_sums = buffer<Element>(2 * width);
+    const auto kernel = buffer<Element>(2 * shape.taps());
+    for_each_pair<Number>(first, end, [&](int64_t channel, auto vectors, auto count) {
+      const auto sums = buffer<Element>(vectors * shape.taps());
+      V<Element> bias_sum[vectors] = {};
+      const auto gradient_of =
+          of_each_vector<Number>(vectors, [&](int lane) { return gradient.of(channel + lane, count); });
+      for (int vector = 0; vector < vectors; ++vector)
+        for (int64_t tap = 0; tap < shape.taps(); ++tap)
+          kernel[vector * shape.taps() + tap] =
+              load(weights + tap * shape.channels + channel + vector * kLanes<Number>, count);
       for (int64_t image = shape.first_image(group); image < shape.first_image(group + 1); ++image) {
         const int64_t start = image * shape.rows * shape.columns * shape.channels + channel;
-        const auto gradient_of = gradient.of(channel, count);
         for (int64_t row = 0; row < shape.rows; ++row)
           for (int64_t column = 0; column < shape.columns; ++column) {
             const int64_t offset = start + (row * shape.columns + column) * shape.channels;
             prefetch(images + offset + kAhead * shape.channels);
             gradient.prefetch(offset + kAhead * shape.channels);
-            plane[(row + shape.pad_top) * width + column + shape.pad_left] = load(images + offset, count);
-            const V<Element> value = gradient_of(offset);
-            gradient_plane[(row + bottom) * width + column + right] = value;
-            bias_sum += value;
+            for (int vector = 0, lane = 0; vector < vectors; ++vector, lane += kLanes<Number>) {
+              planes[vector * size + (row + shape.pad_top) * width + column + shape.pad_left] =
+                  load(images + offset + lane, count);
+              const V<Element> value = gradient_of[vector](offset + lane);
+              gradient_planes[vector * size + (row + bottom) * width + column + right] = value;
+              bias_sum[vector] += value;
+            }
           }
-        weight_gradient<Element>(gradient_plane.get() + bottom * width + right, plane.get(), shape, sums.get());
+        for (int vector = 0; vector < vectors; ++vector)
+          weight_gradient<Element>(gradient_planes.get() + vector * size + bottom * width + right,
+                                   planes.get() + vector * size, shape, sums.get() + vector * shape.taps());
         for (int64_t row = 0; row < shape.rows; ++row) {
-          correlate_row<Element>(gradient_plane.get() + row * width, kernel.get() + shape.taps() - 1, -1, shape,
-                                 row_sums.get());
-          for (int64_t column = 0; column < shape.columns; ++column) {
-            const int64_t offset = start + (row * shape.columns + column) * shape.channels;
-            V<Element> value = row_sums[column];
-            if (residual) value += load(residual + offset, count);
-            store(image_gradients + offset, value, count);
-          }
+          for (int vector = 0; vector < vectors; ++vector)
+            correlate_row<Element>(gradient_planes.get() + vector * size + row * width,
+                                   kernel.get() + (vector + 1) * shape.taps() - 1, -1, shape,
+                                   row_sums.get() + vector * width);
+          for (int64_t column = 0; column < shape.columns; ++column)
+            for (int vector = 0, lane = 0; vector < vectors; ++vector, lane += kLanes<Number>) {
+              const int64_t offset = start + (row * shape.columns + column) * shape.channels + lane;
+              V<Element> value = row_sums[vector * width + column];
+              if (residual) value += load(residual + offset, count);
+              store(image_gradients + offset, value, count);
+            }
         }
       }
-      for (int64_t tap = 0; tap < shape.taps(); ++tap)
-        store(weight_gradients + (group * shape.taps() + tap) * shape.channels + channel, sums[tap], count);
-      store(bias_gradients + group * shape.channels + channel, bias_sum, count);
+      for (int vector = 0, lane = 0; vector < vectors; ++vector, lane += kLanes<Number>) {
+        for (int64_t tap = 0; tap < shape.taps(); ++tap)
+          store(weight_gradients + (group * shape.taps() + tap) * shape.channels + channel + lane,
+                sums[vector * shape.taps() + tap], count);
+        store(bias_gradients + group * shape.channels + channel + lane, bias_sum[vector], count);
+      }
     });
   });
 }
@@ -261,15 +275,16 @@ struct Activations {
       int64_t image, channel;
       Count count;
       void operator()(int64_t start, const V<Element>* sums) {
-        moments.add_run(of.shape.columns, [&](int64_t column) {
+        for (int64_t column = 0; column < of.shape.columns; ++column) {
           const int64_t offset = start + column * of.shape.channels;
           for (Number* to : {of.inputs, of.outputs.values}) prefetch_to_write(to + offset + kAhead * of.shape.channels);
           store(of.inputs + offset, sums[column], count);
           V<Element> value, slope;
           Activation::apply(load(of.inputs + offset, count) + bias, value, slope);  // as rounded in memory
           store(of.outputs.values + offset, value, count);
-          return value;
-        });
+          moments.add(value);
+        }
+        moments.end_run();
       }
       void end() {
         const int64_t place = image * of.shape.channels + channel;

@@ -3,6 +3,7 @@
 // Written with the vector extensions of GCC and Clang, so that the compiler selects AVX-512, AVX2 or NEON.
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -109,6 +110,29 @@ void for_each_vector(int64_t first, int64_t end, const Function& function) {
   int64_t place = first;
   for (; place + all <= end; place += all) function(place, all);
   if (place < end) function(place, static_cast<int>(end - place));
+}
+
+// Calls `function(place, vectors, count)` for each pair of vectors, and for_each_vector's for those that are left:
+// `vectors`, a compile-time constant, is 2 or 1. A pair of bfloat16 vectors is a whole line of the cache, which a pass
+// that jumps from position to position then visits once.
+template <class Number, class Function>
+void for_each_pair(int64_t first, int64_t end, const Function& function) {
+  constexpr std::integral_constant<int, kLanes<Number>> all;
+  int64_t place = first;
+  for (; place + 2 * all <= end; place += 2 * all) function(place, std::integral_constant<int, 2>(), all);
+  for_each_vector<Number>(place, end, [&](int64_t left, auto count) {
+    function(left, std::integral_constant<int, 1>(), count);
+  });
+}
+
+// `make(lane)` of the first lane of each vector of for_each_pair.
+template <class Number, class Make>
+auto of_each_vector(std::integral_constant<int, 1>, const Make& make) {
+  return std::array{make(0)};
+}
+template <class Number, class Make>
+auto of_each_vector(std::integral_constant<int, 2>, const Make& make) {
+  return std::array{make(0), make(kLanes<Number>)};
 }
 
 inline Floats maximum(Floats a, float b) { return a > b ? a : Floats{} + b; }
