@@ -12,8 +12,8 @@ struct Shape {
   int64_t images, positions, channels;
 };
 
-// Calls `pass(start, channel, place, vectors, count)` for each image and each pair of vectors of `count` channels, or the
-// one that is left. `start` is the offset of its first position, `place` that of its sum.
+// Calls `pass(start, channel, place, vectors, count)` for each image and each one or two vectors of `count` channels.
+// `start` is the offset of their first position, `place` that of their sums.
 template <class Number, class Pass>
 void for_each_image(const Shape& shape, int threads, const Pass& pass) {
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -36,24 +36,24 @@ void activate(const Number* inputs, const typename Arithmetic<Number>::Element* 
   using Element = typename Arithmetic<Number>::Element;
   for_each_image<Number>(shape, threads, [&](int64_t start, int64_t channel, int64_t place, auto vectors, auto count) {
     Moments<Element> moments[vectors] = {};
-    const auto bias = of_each_vector<Number>(vectors, [&](int lane) { return load(biases + channel + lane, count); });
+    const auto bias = of_each<Number>(vectors, [&](int lane) { return load(biases + channel + lane, count); });
     for_each_run(shape, [&](int64_t first, int64_t length) {
       for (int64_t position = first; position < first + length; ++position) {
         const int64_t offset = start + position * shape.channels;
         prefetch(inputs + offset + kAhead * shape.channels);
-        for (int vector = 0, lane = 0; vector < vectors; ++vector, lane += kLanes<Number>) {
+        for_each_of<Number>(vectors, [&](int vector, int lane) {
           V<Element> value, slope;
           Activation::apply(load(inputs + offset + lane, count) + bias[vector], value, slope);
           store(outputs.values + offset + lane, value, count);
           moments[vector].add(value);
-        }
+        });
       }
       for (Moments<Element>& of : moments) of.end_run();
     });
-    for (int vector = 0, lane = 0; vector < vectors; ++vector, lane += kLanes<Number>) {
+    for_each_of<Number>(vectors, [&](int vector, int lane) {
       store(outputs.means + place + lane, moments[vector].mean(), count);
       store(outputs.squares + place + lane, moments[vector].centred_squares(), count);
-    }
+    });
   });
 }
 
@@ -81,31 +81,31 @@ void sum_gradients(const NormGradients<Number>& from, typename Arithmetic<Number
   using Element = typename Arithmetic<Number>::Element;
   for_each_image<Number>(shape, threads, [&](int64_t start, int64_t channel, int64_t place, auto vectors, auto count) {
     V<Element> sum[vectors] = {}, product[vectors] = {};
-    const auto bias = of_each_vector<Number>(vectors, [&](int lane) { return load(from.bias + channel + lane, count); });
+    const auto bias = of_each<Number>(vectors, [&](int lane) { return load(from.bias + channel + lane, count); });
     const auto mean =
-        of_each_vector<Number>(vectors, [&](int lane) { return load(from.value_mean + channel + lane, count); });
+        of_each<Number>(vectors, [&](int lane) { return load(from.value_mean + channel + lane, count); });
     for_each_run(shape, [&](int64_t first, int64_t length) {
       V<Element> run_sum[vectors] = {}, run_product[vectors] = {};
       for (int64_t position = first; position < first + length; ++position) {
         const int64_t offset = start + position * shape.channels;
         from.prefetch(offset + kAhead * shape.channels);
-        for (int vector = 0, lane = 0; vector < vectors; ++vector, lane += kLanes<Number>) {
+        for_each_of<Number>(vectors, [&](int vector, int lane) {
           V<Element> value, slope;
           Activation::apply(load(from.inputs + offset + lane, count) + bias[vector], value, slope);
           const V<Element> gradient = load(from.gradients + offset + lane, count);
           run_sum[vector] += gradient;
           run_product[vector] += gradient * (value - mean[vector]);
-        }
+        });
       }
       for (int vector = 0; vector < vectors; ++vector) {
         sum[vector] += run_sum[vector];
         product[vector] += run_product[vector];
       }
     });
-    for (int vector = 0, lane = 0; vector < vectors; ++vector, lane += kLanes<Number>) {
+    for_each_of<Number>(vectors, [&](int vector, int lane) {
       store(sums + place + lane, sum[vector], count);
       store(products + place + lane, product[vector], count);
-    }
+    });
   });
 }
 
@@ -116,23 +116,22 @@ void input_gradients(const NormGradients<Number>& from, Number* outputs, typenam
   using Element = typename Arithmetic<Number>::Element;
   for_each_image<Number>(shape, threads, [&](int64_t start, int64_t channel, int64_t place, auto vectors, auto count) {
     const InputGradients<Number, Activation> all{from};
-    const auto gradient = of_each_vector<Number>(vectors, [&](int lane) { return all.of(channel + lane, count); });
+    const auto gradient = of_each<Number>(vectors, [&](int lane) { return all.of(channel + lane, count); });
     V<Element> sum[vectors] = {};
     for_each_run(shape, [&](int64_t first, int64_t length) {
       V<Element> run[vectors] = {};
       for (int64_t position = first; position < first + length; ++position) {
         const int64_t offset = start + position * shape.channels;
         from.prefetch(offset + kAhead * shape.channels);
-        for (int vector = 0, lane = 0; vector < vectors; ++vector, lane += kLanes<Number>) {
+        for_each_of<Number>(vectors, [&](int vector, int lane) {
           const V<Element> value = gradient[vector](offset + lane);
           store(outputs + offset + lane, value, count);
           run[vector] += value;
-        }
+        });
       }
       for (int vector = 0; vector < vectors; ++vector) sum[vector] += run[vector];
     });
-    for (int vector = 0, lane = 0; vector < vectors; ++vector, lane += kLanes<Number>)
-      store(sums + place + lane, sum[vector], count);
+    for_each_of<Number>(vectors, [&](int vector, int lane) { store(sums + place + lane, sum[vector], count); });
   });
 }
 

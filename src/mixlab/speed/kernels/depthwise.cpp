@@ -1,8 +1,8 @@
 // Depthwise convolution of channels-last images, forward and backward, with stride 1 and the size of the image kept.
 //
-// A task is a group of images and a block of channels. It converts the planes of one or two vectors of channels at a time
-// to fp32, so that they lie in the cache, and keeps sums in registers. Groups do not depend on the number of threads, and
-// neither does any sum.
+// A task is a group of images and a block of channels. It converts the planes of one or two vectors of channels at a
+// time to fp32, so that they lie in the cache, and keeps sums in registers. Groups do not depend on the number of
+// threads, and neither does any sum.
 #include "activation_norm.h"
 
 #include <algorithm>
@@ -191,6 +191,18 @@ bool forward(const Number* images, const typename Arithmetic<Number>::Element* w
   });
 }
 
+// What the backward pass of one vector of channels works with.
+template <class Element>
+struct Planes {
+  Buffer<Element> images, gradients, row_sums, kernel;
+
+  explicit Planes(const Shape& shape)
+      : images(buffer<Element>(shape.padded_size())),
+        gradients(buffer<Element>(shape.padded_size())),
+        row_sums(buffer<Element>(shape.padded_columns())),
+        kernel(buffer<Element>(shape.taps())) {}
+};
+
 // `gradient` gives the gradient of the convolution's outputs; `residual`, if any, is added to that of the images.
 template <class Number, class Gradient>
 bool backward(const Number* images, const typename Arithmetic<Number>::Element* weights, const Shape& shape,
@@ -200,20 +212,16 @@ bool backward(const Number* images, const typename Arithmetic<Number>::Element* 
   using Element = typename Arithmetic<Number>::Element;
   const int64_t bottom = shape.kernel_rows - 1 - shape.pad_top, right = shape.kernel_columns - 1 - shape.pad_left;
   return for_each_task(shape, threads, [&](int64_t group, int64_t first, int64_t end) {
-    const int64_t size = shape.padded_size(), width = shape.padded_columns();
-    const auto planes = buffer<Element>(2 * size);
-    const auto gradient_planes = buffer<Element>(2 * size);
-    const auto row_sums = buffer<Element>(2 * width);
-    const auto kernel = buffer<Element>(2 * shape.taps());
+    const int64_t width = shape.padded_columns();
+    const Planes<Element> planes[] = {Planes<Element>(shape), Planes<Element>(shape)};
     for_each_pair<Number>(first, end, [&](int64_t channel, auto vectors, auto count) {
-      const auto sums = buffer<Element>(vectors * shape.taps());
+      const auto sums = of_each<Number>(vectors, [&](int) { return buffer<Element>(shape.taps()); });
+      const auto gradient_of = of_each<Number>(vectors, [&](int lane) { return gradient.of(channel + lane, count); });
       V<Element> bias_sum[vectors] = {};
-      const auto gradient_of =
-          of_each_vector<Number>(vectors, [&](int lane) { return gradient.of(channel + lane, count); });
-      for (int vector = 0; vector < vectors; ++vector)
+      for_each_of<Number>(vectors, [&](int vector, int lane) {
         for (int64_t tap = 0; tap < shape.taps(); ++tap)
-          kernel[vector * shape.taps() + tap] =
-              load(weights + tap * shape.channels + channel + vector * kLanes<Number>, count);
+          planes[vector].kernel[tap] = load(weights + tap * shape.channels + channel + lane, count);
+      });
       for (int64_t image = shape.first_image(group); image < shape.first_image(group + 1); ++image) {
         const int64_t start = image * shape.rows * shape.columns * shape.channels + channel;
         for (int64_t row = 0; row < shape.rows; ++row)
@@ -221,37 +229,40 @@ bool backward(const Number* images, const typename Arithmetic<Number>::Element* 
             const int64_t offset = start + (row * shape.columns + column) * shape.channels;
             prefetch(images + offset + kAhead * shape.channels);
             gradient.prefetch(offset + kAhead * shape.channels);
-            for (int vector = 0, lane = 0; vector < vectors; ++vector, lane += kLanes<Number>) {
-              planes[vector * size + (row + shape.pad_top) * width + column + shape.pad_left] =
-                  load(images + offset + lane, count);
+            for_each_of<Number>(vectors, [&](int vector, int lane) {
+              const Planes<Element>& of = planes[vector];
+              of.images[(row + shape.pad_top) * width + column + shape.pad_left] = load(images + offset + lane, count);
               const V<Element> value = gradient_of[vector](offset + lane);
-              gradient_planes[vector * size + (row + bottom) * width + column + right] = value;
+              of.gradients[(row + bottom) * width + column + right] = value;
               bias_sum[vector] += value;
-            }
+            });
           }
-        for (int vector = 0; vector < vectors; ++vector)
-          weight_gradient<Element>(gradient_planes.get() + vector * size + bottom * width + right,
-                                   planes.get() + vector * size, shape, sums.get() + vector * shape.taps());
+        for_each_of<Number>(vectors, [&](int vector, int) {
+          const Planes<Element>& of = planes[vector];
+          weight_gradient<Element>(of.gradients.get() + bottom * width + right, of.images.get(), shape,
+                                   sums[vector].get());
+        });
         for (int64_t row = 0; row < shape.rows; ++row) {
-          for (int vector = 0; vector < vectors; ++vector)
-            correlate_row<Element>(gradient_planes.get() + vector * size + row * width,
-                                   kernel.get() + (vector + 1) * shape.taps() - 1, -1, shape,
-                                   row_sums.get() + vector * width);
+          for_each_of<Number>(vectors, [&](int vector, int) {
+            const Planes<Element>& of = planes[vector];
+            correlate_row<Element>(of.gradients.get() + row * width, of.kernel.get() + shape.taps() - 1, -1, shape,
+                                   of.row_sums.get());
+          });
           for (int64_t column = 0; column < shape.columns; ++column)
-            for (int vector = 0, lane = 0; vector < vectors; ++vector, lane += kLanes<Number>) {
+            for_each_of<Number>(vectors, [&](int vector, int lane) {
               const int64_t offset = start + (row * shape.columns + column) * shape.channels + lane;
-              V<Element> value = row_sums[vector * width + column];
+              V<Element> value = planes[vector].row_sums[column];
               if (residual) value += load(residual + offset, count);
               store(image_gradients + offset, value, count);
-            }
+            });
         }
       }
-      for (int vector = 0, lane = 0; vector < vectors; ++vector, lane += kLanes<Number>) {
+      for_each_of<Number>(vectors, [&](int vector, int lane) {
         for (int64_t tap = 0; tap < shape.taps(); ++tap)
-          store(weight_gradients + (group * shape.taps() + tap) * shape.channels + channel + lane,
-                sums[vector * shape.taps() + tap], count);
+          store(weight_gradients + (group * shape.taps() + tap) * shape.channels + channel + lane, sums[vector][tap],
+                count);
         store(bias_gradients + group * shape.channels + channel + lane, bias_sum[vector], count);
-      }
+      });
     });
   });
 }

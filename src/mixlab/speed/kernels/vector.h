@@ -112,8 +112,8 @@ void for_each_vector(int64_t first, int64_t end, const Function& function) {
   if (place < end) function(place, static_cast<int>(end - place));
 }
 
-// Calls `function(place, vectors, count)` for each pair of vectors, and for_each_vector's for those that are left:
-// `vectors`, a compile-time constant, is 2 or 1. A pair of bfloat16 vectors is a whole line of the cache, which a pass
+// Calls `function(place, vectors, count)` for each pair of vectors, and for each vector that is left. `vectors`, a
+// compile-time constant, is 2 or 1. With AVX-512, a pair of bfloat16 vectors is a whole line of the cache, which a pass
 // that jumps from position to position then visits once.
 template <class Number, class Function>
 void for_each_pair(int64_t first, int64_t end, const Function& function) {
@@ -125,14 +125,20 @@ void for_each_pair(int64_t first, int64_t end, const Function& function) {
   });
 }
 
-// `make(lane)` of the first lane of each vector of for_each_pair.
-template <class Number, class Make>
-auto of_each_vector(std::integral_constant<int, 1>, const Make& make) {
-  return std::array{make(0)};
+// Calls `function(vector, lane)` for the vectors of for_each_pair. `lane` is the first channel of the vector, counted
+// from the first one of the pair.
+template <class Number, class Function>
+void for_each_of(int vectors, const Function& function) {
+  for (int vector = 0; vector < vectors; ++vector) function(vector, vector * kLanes<Number>);
 }
-template <class Number, class Make>
-auto of_each_vector(std::integral_constant<int, 2>, const Make& make) {
-  return std::array{make(0), make(kLanes<Number>)};
+
+// `make(lane)` of each of the vectors of for_each_pair.
+template <class Number, int Vectors, class Make>
+auto of_each(std::integral_constant<int, Vectors>, const Make& make) {
+  if constexpr (Vectors == 1)
+    return std::array{make(0)};
+  else
+    return std::array{make(0), make(kLanes<Number>)};
 }
 
 inline Floats maximum(Floats a, float b) { return a > b ? a : Floats{} + b; }
