@@ -80,6 +80,13 @@ def stock_inference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mixlab.speed.inference._SHORT", math.inf)
 
 
+@pytest.fixture
+def bf16_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bf16 is among the modes to try, whatever the processor."""
+    for module in ("plan", "inference"):
+        monkeypatch.setattr(f"mixlab.speed.{module}.bf16_can_be_faster", lambda device: True)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder with the CIFAR-10 archive and the ReaL labels, which are too large for the repository."""

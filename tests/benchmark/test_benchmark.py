@@ -21,6 +21,8 @@ from mixlab.speed.inference_plan import InferencePlan
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.zoo.architecture import Architecture, architecture
 
+pytestmark = pytest.mark.usefixtures("bf16_is_tried")
+
 CPU = torch.device("cpu")
 SECONDS = {"mixlab": 1.0, "timm": 1.5, "eager": 2.0, "compiled": 4.0}
 FASTEST = ComputeMode("bf16", "channels_last")

@@ -10,6 +10,8 @@ from mixlab.benchmark.forms import Form, prepare, stock_forms
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.zoo.architecture import Architecture, architecture
 
+pytestmark = pytest.mark.usefixtures("bf16_is_tried")
+
 CPU = torch.device("cpu")
 STOCK = [(precision, layout) for precision in ("fp32", "bf16") for layout in ("contiguous", "channels_last")]
 

@@ -157,6 +157,7 @@ def test_a_model_that_fails_in_its_library_gives_the_error_as_its_reason(
     assert reason == "TypeError: unexpected keyword"
 
 
+@pytest.mark.usefixtures("bf16_is_tried")
 def test_a_model_is_measured_in_the_faster_mode_beside_a_matrix_product(tmp_path: Path):
     ((_, found),) = measure_models([TINY], tmp_path, CPU, lambda message: None)
     assert isinstance(found, PaperSpeed)

@@ -20,6 +20,8 @@ from mixlab.speed.plan import ComputeMode
 from mixlab.speed.rewrites import packed_linear
 from mixlab.zoo.architecture import create_model
 
+pytestmark = pytest.mark.usefixtures("bf16_is_tried")
+
 CPU = torch.device("cpu")
 BF16 = ComputeMode("bf16")
 
@@ -214,6 +216,18 @@ def test_only_plans_of_the_given_precisions_are_tried(
     take(monkeypatch, built, {"eager, bf16, contiguous": 0.1, "OpenVINO, fp32": 0.5})
     monkeypatch.setattr(module, "find_spec", lambda name: object())
     inference = Inference(small_mixer(), CPU, speed="auto", precisions=("fp32",))
+    inference.plan_for(images, 1_000)
+    assert str(inference.plan) == "OpenVINO, fp32"
+    assert not any("bf16" in plan for plan in built)
+
+
+def test_bf16_is_not_tried_on_a_processor_without_kernels_for_it(
+    images: Tensor, built: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "bf16_can_be_faster", lambda device: False)
+    take(monkeypatch, built, {"eager, bf16, contiguous": 0.1, "OpenVINO, fp32": 0.5})
+    monkeypatch.setattr(module, "find_spec", lambda name: object())
+    inference = Inference(small_mixer(), CPU, speed="auto")
     inference.plan_for(images, 1_000)
     assert str(inference.plan) == "OpenVINO, fp32"
     assert not any("bf16" in plan for plan in built)

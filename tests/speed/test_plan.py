@@ -86,6 +86,7 @@ def test_a_slow_first_step_and_one_slow_round_do_not_change_the_selection(clock)
     assert (pick_fastest(seconds), seconds[ComputeMode("bf16")]) == (ComputeMode("bf16"), 0.5)
 
 
+@pytest.mark.usefixtures("bf16_is_tried")
 def test_the_candidates_are_two_precisions_in_two_layouts_and_start_with_the_stock_mode():
     assert candidates(CPU, "auto") == [
         ComputeMode("fp32", "contiguous"),
@@ -93,6 +94,12 @@ def test_the_candidates_are_two_precisions_in_two_layouts_and_start_with_the_sto
         ComputeMode("bf16", "contiguous"),
         ComputeMode("bf16", "channels_last"),
     ]
+
+
+def test_bf16_is_a_candidate_on_a_processor_without_kernels_for_it_only_if_it_is_given(monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert candidates(CPU, "auto") == [ComputeMode("fp32", "contiguous"), ComputeMode("fp32", "channels_last")]
+    assert {mode.precision for mode in candidates(CPU, "bf16")} == {"bf16"}
 
 
 def test_fp32_is_the_only_candidate_on_mps():

@@ -49,7 +49,8 @@ class PaperSpeed:
 
     build, fields      arguments of `create_model`
     batch              images per call
-    precision, layout  the faster one of fp32, contiguous and bf16, channels last
+    precision, layout  the faster one of fp32, contiguous and bf16 (fp32 on a processor without kernels for bf16),
+                       channels last
     seconds            per call, one for each round
     reference_seconds  of a fixed matrix product in the same rounds, which shows changes in the machine's speed
     """

@@ -132,8 +132,8 @@ def conditions(result: PaperBenchmark) -> list[str]:
     first = speeds[0]
     return [
         f"{first.device}, {pluralize(first.threads, 'thread')}, torch {first.torch}. Each model in the faster one of "
-        f"fp32, contiguous and bf16, channels last; {len(first.seconds)} timed calls with about 64 G "
-        "multiply-accumulates each, at most 16 images.",
+        "fp32, contiguous and bf16 (fp32 on a processor without kernels for bf16), channels last; "
+        f"{len(first.seconds)} timed calls with about 64 G multiply-accumulates each, at most 16 images.",
         "The models were not measured at the same time. A fixed matrix product beside each of them took "
         f"{fastest:.1f} to {slowest:.1f} ms.",
     ]

@@ -27,7 +27,7 @@ from mixlab.speed.inference_plan import STOCK, Forward, InferencePlan, Outputs, 
 from mixlab.speed.inference_timings import Timing, Timings, timings_file
 from mixlab.speed.network_cache import NetworkKey, conversion_key, is_cached
 from mixlab.speed.openvino import OPENVINO_PACKAGES
-from mixlab.speed.plan import ComputeMode, Precision, prepare_model
+from mixlab.speed.plan import ComputeMode, Precision, bf16_can_be_faster, prepare_model
 from mixlab.speed.rewrites.inference_rewrites import rewrite
 
 TOLERANCES = {"fp32": 1e-3, "bf16": 0.1}
@@ -278,7 +278,7 @@ _Change = Callable[[InferencePlan, nn.Module, Tensor], _Candidate | None]
 
 
 def _reduced_precision(plan: InferencePlan, model: nn.Module, images: Tensor) -> _Candidate | None:
-    if images.device.type not in ("cpu", "cuda"):
+    if images.device.type not in ("cpu", "cuda") or not bf16_can_be_faster(images.device):
         return None
     return _Candidate(replace(plan, mode=ComputeMode("bf16")), 0.5, 0.4)
 

@@ -20,7 +20,7 @@ from mixlab.training.planning import autotune, timed_steps
 from mixlab.training.planning.autotune import select_common_plans, select_plan, time_job
 from mixlab.training.recipes.schema import Recipe
 
-pytestmark = pytest.mark.usefixtures("short_steps", "timed_at_length")
+pytestmark = pytest.mark.usefixtures("bf16_is_tried", "short_steps", "timed_at_length")
 
 
 @pytest.fixture

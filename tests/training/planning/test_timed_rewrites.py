@@ -15,7 +15,7 @@ from mixlab.training.planning import autotune, timed_rewrites
 from mixlab.training.planning.autotune import select_common_plans, select_plan, time_job
 from mixlab.zoo.user_code import trust_code
 
-pytestmark = pytest.mark.usefixtures("short_steps", "timed_at_length")
+pytestmark = pytest.mark.usefixtures("bf16_is_tried", "short_steps", "timed_at_length")
 
 
 def no_message(message: str) -> None:

@@ -29,6 +29,7 @@ def tensor_bytes() -> int:
     return sum({each.data_ptr(): each.nbytes() for each in storages}.values())
 
 
+@pytest.mark.usefixtures("bf16_is_tried")  # there are 8 kinds of steps with two precisions
 @pytest.mark.usefixtures("short_steps")
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_the_memory_of_autotuning_does_not_grow_with_the_number_of_plans(make_job, monkeypatch, optimizer):
