@@ -97,7 +97,7 @@ def test_the_candidates_are_two_precisions_in_two_layouts_and_start_with_the_sto
 
 
 def test_bf16_is_a_candidate_on_a_processor_without_kernels_for_it_only_if_it_is_given(monkeypatch):
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    monkeypatch.setattr("mixlab.speed.plan.has_bf16_kernels", lambda: False)
     assert candidates(CPU, "auto") == [ComputeMode("fp32", "contiguous"), ComputeMode("fp32", "channels_last")]
     assert {mode.precision for mode in candidates(CPU, "bf16")} == {"bf16"}
 

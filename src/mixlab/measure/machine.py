@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,12 @@ def _available_devices() -> list[str]:
     cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     mps = ["mps"] if torch.backends.mps.is_available() else []
     return ["cpu", *(["cuda"] if cuda else []), *cuda, *mps]
+
+
+@cache
+def has_bf16_kernels() -> bool:
+    """Whether oneDNN has bf16 kernels for this processor. It has none for AVX2 alone."""
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def device_name(device: torch.device) -> str:

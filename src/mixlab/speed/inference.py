@@ -278,7 +278,7 @@ _Change = Callable[[InferencePlan, nn.Module, Tensor], _Candidate | None]
 
 
 def _reduced_precision(plan: InferencePlan, model: nn.Module, images: Tensor) -> _Candidate | None:
-    if images.device.type not in ("cpu", "cuda") or not bf16_can_be_faster(images.device):
+    if not bf16_can_be_faster(images.device):
         return None
     return _Candidate(replace(plan, mode=ComputeMode("bf16")), 0.5, 0.4)
 

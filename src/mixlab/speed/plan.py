@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from mixlab.errors import UserError
+from mixlab.measure.machine import has_bf16_kernels
 from mixlab.measure.timing import interleaved
 from mixlab.speed.training_rewrites import TrainingRewrites
 
@@ -148,11 +149,11 @@ def candidates(device: torch.device, precision: Precision | Literal["auto"]) -> 
 def bf16_can_be_faster(device: torch.device) -> bool:
     """Whether bf16 is worth a trial on a device.
 
-    It is not on Apple's MPS, where it is untested, or on a CPU for which oneDNN has no bf16 kernels, such as one with
-    AVX2 alone: there, a step of a convolution in bf16 takes many times as long as in fp32.
+    It is not on Apple's MPS, where it is untested, or on a CPU for which oneDNN has no bf16 kernels: there, a step of a
+    convolution in bf16 takes many times as long as in fp32.
     """
     if device.type == "cpu" and torch.backends.mkldnn.is_available():
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return has_bf16_kernels()
     return device.type != "mps"
 
 

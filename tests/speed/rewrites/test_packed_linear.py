@@ -7,13 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from mixlab.measure.machine import has_bf16_kernels
 from mixlab.models.mlp import Mlp
 from mixlab.speed.rewrites.packed_linear import pack_linear_layers
 from mixlab.zoo.architecture import create_model
 
-NEEDS_BFLOAT16 = pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this processor has no bf16 kernels"
-)
+NEEDS_BFLOAT16 = pytest.mark.skipif(not has_bf16_kernels(), reason="this processor has no bf16 kernels")
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
 
 

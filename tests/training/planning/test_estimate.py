@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from mixlab.data.dataset import Dataset
+from mixlab.measure.machine import has_bf16_kernels
 from mixlab.measure.macs import count_macs
 from mixlab.speed.plan import ComputeMode, Plan
 from mixlab.training.job import Job
@@ -25,7 +26,7 @@ WHOLE = Plan("cpu", ComputeMode(), micro_batch=64)
 BF16 = pytest.param(
     "bf16",
     marks=pytest.mark.skipif(
-        not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+        not has_bf16_kernels(),
         reason="without bf16 instructions, convolutions unfold their inputs, which the estimate does not include",
     ),
 )

@@ -6,7 +6,6 @@ Mixer's block adds the residual connection.
 """
 
 from collections.abc import Sequence
-from functools import cache
 from itertools import pairwise
 from typing import TypeGuard
 
@@ -15,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mixlab.measure.machine import has_bf16_kernels
 from mixlab.models.mixer import MixerBlock
 from mixlab.models.mlp import Mlp
 
@@ -135,10 +135,5 @@ def _kernel(activation: nn.Module) -> tuple[str, str]:
 
 
 def _has_kernel(x: Tensor) -> bool:
-    is_supported = x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and _has_bfloat16())
+    is_supported = x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and has_bf16_kernels())
     return x.device.type == "cpu" and is_supported and not torch.compiler.is_compiling()
-
-
-@cache
-def _has_bfloat16() -> bool:
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
