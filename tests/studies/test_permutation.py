@@ -1,7 +1,9 @@
 """The study of permutations from end to end on tiny images, and what it refuses before it trains."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +13,15 @@ from mixlab.data.dataset import Dataset
 from mixlab.data.sources import open_dataset
 from mixlab.errors import UserError
 from mixlab.evaluation.correctness import read_correctness
-from mixlab.studies import permutation
+from mixlab.studies import answers, permutation
+from mixlab.studies.answers import predictions_of
 from mixlab.studies.arms import TrainedArms, plan_arms
 from mixlab.studies.arms_result import ArmsResult
 from mixlab.studies.permutation import DEFAULT_MODELS, Settings
-from mixlab.studies.permutation_claims import BOTH, INPUTS, ORIGINAL, arm_name, claims
+from mixlab.studies.permutation_claims import BOTH, INPUTS, ORIGINAL, PATCHES, arm_name, claims
 from mixlab.studies.result import study_page
+from mixlab.training.job import Job
+from mixlab.training.training import STARTUP_SECONDS
 
 FIELDS = "image_size=8:patch_size=4:channels=8:token_hidden=8:channel_hidden=16:depth=1"
 ATTENTION = f"variant:attention_mixer:{FIELDS}"
@@ -110,6 +115,31 @@ def test_the_costs_count_what_is_not_in_the_store(laboratory, dataset, trained):
     assert [row["missing"] for row in rows] == [0, 1, 1, 0, 1, 1, 1, 1, 1, 1, 8]
     assert rows[-1]["trainings"] == 30
     assert len(laboratory.started) == started
+
+
+def test_the_time_includes_an_evaluation_of_the_test_images_by_each_training(dataset):
+    more = replace(SETTINGS, seeds=4)
+    planned = plan_arms(permutation.arms(dataset, more), dataset, silent)
+    rows: dict[Any, Mapping[str, Any]] = {row["arm"]: row for row in planned.costs().rows}
+    row = rows[name := arm_name("mixer_nano", PATCHES)]
+    job = planned.trainings[name][0].job
+    assert isinstance(job, Job)
+    of_steps = STARTUP_SECONDS + row["steps"] * 0.1  # seconds per step, as the laboratory measures
+    of_evaluation = len(dataset.splits["test"]) / job.batch * 0.1 / 3  # a step costs three forward passes
+    assert row["hours"] * 3600 == pytest.approx(row["missing"] * (of_steps + of_evaluation))
+
+
+def test_a_repeated_study_does_not_evaluate_its_trainings_again(trained, result, dataset, monkeypatch):
+    monkeypatch.delattr(answers, "evaluate")
+    again = plan_arms(permutation.arms(dataset, SETTINGS), dataset, silent).train(log=silent, quiet=True)
+    assert [again.arm(name) for name in again.runs] == list(result.arms)
+
+
+def test_predictions_for_other_test_images_are_not_taken_from_the_store(trained, result, dataset):
+    test = dataset.splits["test"]
+    half = replace(dataset, splits={**dataset.splits, "test": test.subset(np.arange(len(test) // 2))})
+    (run, *_) = trained.runs[arm_name("mixer_nano", ORIGINAL)]
+    assert predictions_of("half", run, half).images == len(test) // 2
 
 
 def test_the_stated_cost_is_that_of_the_defaults(tmp_path):

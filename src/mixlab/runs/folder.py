@@ -14,6 +14,7 @@ model.safetensors   the weights with the best validation accuracy; without valid
 config.json         the model's family, its complete config, class names, preprocessing
 training_images.safetensors
                     digests of the images that the weights have learned from: mixlab.evaluation.training_images
+predictions/*.npy   the predicted classes of test images, in studies; the names are fingerprints of the data
 novelty.safetensors features of training images, to flag images that are unlike them: mixlab.evaluation.novelty; only
                     with enough validation images
 """

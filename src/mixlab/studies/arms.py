@@ -28,7 +28,7 @@ from mixlab.measure.machine import pick_device
 from mixlab.report.numbers import duration
 from mixlab.report.progress import Log
 from mixlab.report.references import data_references
-from mixlab.report.table import Cell, Column, Table
+from mixlab.report.table import Column, Table
 from mixlab.report.text import pluralize
 from mixlab.runs.folder import Run
 from mixlab.runs.history import read_history
@@ -41,10 +41,10 @@ from mixlab.studies.methods import trainings_protocol, trainings_text
 from mixlab.studies.result import StudyResult
 from mixlab.training.job import Job
 from mixlab.training.linear_probe.recipe import LinearProbeRecipe
+from mixlab.training.planning.estimate import forward_passes
 from mixlab.training.recipes.schema import Recipe
 from mixlab.training.runner import plan_trainings, run_all
 from mixlab.training.training import Training, estimated_seconds
-from mixlab.weights.load import load_pretrained
 from mixlab.weights.source import is_pretrained
 from mixlab.zoo.architecture import Architecture, architecture, macs_of
 from mixlab.zoo.references import model_references
@@ -104,13 +104,11 @@ class PlannedArms:
     def costs(self) -> Table:
         """The number of trainings, the estimated hours and the disk space of each arm that are not in the store yet."""
         trainings = self.trainings
-        rows = [_cost(name, of_arm) for name, of_arm in trainings.items()]
-        total: dict[str, Cell] = {"arm": "total"}
+        rows = [self._cost(name, of_arm) for name, of_arm in trainings.items()]
+        total: dict[str, Any] = {"arm": "total"}
         for key in ("trainings", "missing", "hours", "disk"):
             total[key] = sum(row[key] for row in rows)
-        every = [training for of_arm in trainings.values() for training in of_arm]
-        concurrent = max(training.concurrent for training in every)
-        seconds = estimated_seconds(training for training in every if finished_run(training.folder) is None)
+        concurrent = max(training.concurrent for of_arm in trainings.values() for training in of_arm)
         columns = [
             Column("arm", "arm"),
             Column("trainings", "trainings"),
@@ -121,11 +119,38 @@ class PlannedArms:
             Column("disk", "disk", "MB", digits=1),
         ]
         notes = [
-            f"About {duration(seconds)} in total, with {pluralize(concurrent, 'training')} at the same time on "
-            f"{machine.device_name(pick_device())}, from the measured time of a step; the evaluation is not included.",
+            f"About {duration(3600 * total['hours'])} in total, with {pluralize(concurrent, 'training')} at the same "
+            f"time on {machine.device_name(pick_device())}, from the measured time of a step, and with one "
+            "evaluation of the test images by each.",
             "MACs: multiply-accumulates of the forward pass of one image.",
         ]
         return Table(f"Trainings on {self.dataset.name}", columns, [*rows, total], notes)
+
+    def _cost(self, name: str, trainings: Sequence[Training]) -> dict[str, Any]:
+        missing = [training for training in trainings if finished_run(training.folder) is None]
+        architecture = trainings[0].job.architecture
+        disk = sum(
+            _STORED * training.job.architecture.parameters for training in missing if isinstance(training.job, Job)
+        )
+        seconds = estimated_seconds(missing) + sum(map(self._evaluation_seconds, missing))
+        return {
+            "arm": name,
+            "trainings": len(trainings),
+            "missing": len(missing),
+            "steps": trainings[0].steps,
+            "macs": architecture.macs / 1e6,
+            "hours": seconds / 3600,
+            "disk": disk / 1e6,
+        }
+
+    def _evaluation_seconds(self, training: Training) -> float:
+        """Estimated seconds of the forward passes for all test images; 0 for a linear probe."""
+        job = training.job
+        if not isinstance(job, Job):
+            return 0.0
+        images = len(self.datasets[job.recipe.data].splits["test"])
+        steps = images / job.batch / forward_passes(job.recipe)
+        return steps * (training.seconds_per_step or 0.0) / training.concurrent
 
     def train(self, *, log: Log, quiet: bool) -> "TrainedArms":
         """Train what is not in the store: the arms with random initial weights, then those that start from others."""
@@ -176,8 +201,7 @@ class TrainedArms:
         """The predictions of each repetition of an arm for the test images, by the weights of the last step in fp32."""
         if name not in self._predictions:
             self._predictions[name] = [
-                predictions_of(name, load_pretrained(run.path), self.data(name, repetition))
-                for repetition, run in enumerate(self.runs[name])
+                predictions_of(name, run, self.data(name, repetition)) for repetition, run in enumerate(self.runs[name])
             ]
             scores = ", ".join(f"{100 * one.correct.mean():.1f}" for one in self._predictions[name])
             self.log(f"{name}: {scores} %")
@@ -295,21 +319,6 @@ def _training_seconds(run: Run) -> float:
     history = read_history(run.journal)
     assert history.end is not None  # the run is finished
     return history.end["training_seconds"]
-
-
-def _cost(name: str, trainings: Sequence[Training]) -> dict[str, Any]:
-    missing = [training for training in trainings if finished_run(training.folder) is None]
-    architecture = trainings[0].job.architecture
-    disk = sum(_STORED * training.job.architecture.parameters for training in missing if isinstance(training.job, Job))
-    return {
-        "arm": name,
-        "trainings": len(trainings),
-        "missing": len(missing),
-        "steps": trainings[0].steps,
-        "macs": architecture.macs / 1e6,
-        "hours": estimated_seconds(missing) / 3600,
-        "disk": disk / 1e6,
-    }
 
 
 def _distinct_plans(runs: Mapping[str, Run]) -> Mapping[str, Mapping[str, Any]]:

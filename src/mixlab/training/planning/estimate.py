@@ -19,6 +19,7 @@ from mixlab.speed.plan import Plan
 from mixlab.training import sam
 from mixlab.training.job import Job
 from mixlab.training.planning.memory import estimate_memory, image_bytes
+from mixlab.training.recipes.schema import Recipe
 from mixlab.training.schedule import lr_factor
 
 _FORWARD_AND_BACKWARD = 3
@@ -90,13 +91,7 @@ class TrainingEstimate:
     @property
     def training_macs(self) -> int:
         """Three times the forward pass for every image, six times with SAM. The cost of a teacher is not included."""
-        return self._forward_passes * self.macs * self.images
-
-    @property
-    def _forward_passes(self) -> int:
-        """The forward passes that cost as much as a step on the same images."""
-        passes = 1 if self.job.recipe.optimizer.sam_rho is None else sam.PASSES
-        return passes * _FORWARD_AND_BACKWARD
+        return forward_passes(self.job.recipe) * self.macs * self.images
 
     @property
     def images_per_process(self) -> list[int]:
@@ -130,12 +125,18 @@ class TrainingEstimate:
         reading = per_use * self.images / self.plan.processes
         if job.recipe.workers:
             reading = max(0.0, reading / job.recipe.workers - steps)
-        forward = self.seconds_per_step / self.images_per_process[0] / self._forward_passes
+        forward = self.seconds_per_step / self.images_per_process[0] / forward_passes(job.recipe)
         validations = ceil(ceil(self.epochs) / job.recipe.validate_every)
         evaluations = validations * n_validation / self.plan.processes
         return EstimatedTime(
             steps, reading + once * (len(train) + n_validation) / max(1, job.recipe.workers), evaluations * forward
         )
+
+
+def forward_passes(recipe: Recipe) -> int:
+    """The forward passes that cost as much as a step on the same images."""
+    passes = 1 if recipe.optimizer.sam_rho is None else sam.PASSES
+    return passes * _FORWARD_AND_BACKWARD
 
 
 def estimate(job: Job, plan: Plan, seconds_per_step: float) -> TrainingEstimate:
