@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mixlab.files import write_text
-from mixlab.report.numbers import format_estimate
+from mixlab.report.numbers import duration, format_estimate
 from mixlab.report.table import Cell, Column, Table, render
 from mixlab.stats.estimate import Estimate
 from mixlab.studies.methods import trainings_text
@@ -58,6 +58,7 @@ def page(folder: Path) -> str:
     facts = {
         "Data": _data(result),
         "Trainings": _trainings(result),
+        "Duration": None if _trainings(result) or "seconds" not in result else duration(result["seconds"]),
         "Device": environment["device"],
         "Precision of the trainings": ", ".join(precision),
         "Date": result["date"],

@@ -3,10 +3,13 @@
 import json
 import re
 import runpy
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mixlab.cli.main import main
 from mixlab.studies.stored_result import write_result
 from studies.test_result import arms_result, claim
 
@@ -36,6 +39,16 @@ def test_a_result_of_the_repository_is_from_a_commit_without_changes(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_command_of_a_result_still_has_its_options(name):
+    """The tests of each study run it with smaller settings."""
+    program, *arguments = shlex.split(stored(RESULTS / name)["command"])
+    assert program == "mixlab"
+    with pytest.raises(SystemExit) as exit_info:
+        main([*arguments, "--help"])
+    assert not exit_info.value.code
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_result_of_the_repository_names_no_folder_of_a_machine(name):
     folder = RESULTS / name
     headers = [file.read_bytes().split(b"\n")[1].decode() for file in folder.glob("correct/*.correct")]
@@ -45,7 +58,7 @@ def test_a_result_of_the_repository_names_no_folder_of_a_machine(name):
 
 def test_a_page_has_the_command_the_claims_the_figures_and_what_was_trained(tmp_path):
     result = arms_result({"a": (61.0, 62.0, 63.0), "b": (51.0, 52.5, 53.0)}, claim("a", "b"))
-    write_result(tmp_path / "found", result, command="mixlab study toy --seeds 3", data={"left_out": 0})
+    write_result(tmp_path / "found", result, command="mixlab study toy --seeds 3", seconds=90.0, data={"left_out": 0})
     content = stored(tmp_path / "found")
     for arm in content["arms"]:
         arm["training_seconds"] = [1210.0] * 3
@@ -60,9 +73,18 @@ def test_a_page_has_the_command_the_claims_the_figures_and_what_was_trained(tmp_
     assert f"](found/{figure['file']})" in page and (tmp_path / "found" / figure["file"]).stat().st_size > 1000
 
 
+def test_the_page_of_a_study_without_trainings_has_the_duration_of_its_command(tmp_path):
+    result = replace(arms_result({"a": (61.0, 62.0, 63.0)}), training_seconds=())
+    write_result(tmp_path / "found", result, command="mixlab study toy", seconds=90.0, data={})
+    page = SCRIPT["page"](tmp_path / "found")
+    assert "- Duration: 2 min\n" in page and "- Trainings" not in page
+
+
 def test_a_remark_is_on_the_page_and_above_the_findings(tmp_path):
     result = arms_result({"a": (61.0, 62.0, 63.0), "b": (51.0, 52.5, 53.0)}, claim("a", "b"))
-    write_result(tmp_path / "found", result, command="mixlab study toy --seeds 3", data={"data": "digits"})
+    write_result(
+        tmp_path / "found", result, command="mixlab study toy --seeds 3", seconds=90.0, data={"data": "digits"}
+    )
     (tmp_path / "found" / "remark.txt").write_text("Two seeds were tested before.\n")
     assert "\n\n**Remark.** Two seeds were tested before.\n\n" in SCRIPT["page"](tmp_path / "found")
     index = SCRIPT["index"]([tmp_path / "found"])
@@ -72,7 +94,8 @@ def test_a_remark_is_on_the_page_and_above_the_findings(tmp_path):
 def test_the_list_of_results_has_every_finding_with_its_contrast(tmp_path):
     claims = [claim("a", "b"), claim("a", "c", "equal", margin=1.0)]
     arms = {"a": (61.0, 62.0, 63.0), "b": (51.0, 52.5, 53.0), "c": (61.0, 62.5, 64.0)}
-    write_result(tmp_path / "found", arms_result(arms, *claims), command="mixlab study toy", data={"data": "digits"})
+    result = arms_result(arms, *claims)
+    write_result(tmp_path / "found", result, command="mixlab study toy", seconds=90.0, data={"data": "digits"})
     findings = SCRIPT["index"]([tmp_path / "found"]).split("## Findings")[1]
     assert "### [found](found.md), digits\n" in findings
     assert f"- **agrees**: {claims[0].statement} 9.83 [9.12, 10.55] points, n = 3\n" in findings

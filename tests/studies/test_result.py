@@ -40,7 +40,7 @@ class Settings:
 
 def written(result: StudyResult, folder: Path) -> dict[str, Any]:
     """The content of results.json."""
-    write_result(folder / "found", result, command="mixlab study toy", data={})
+    write_result(folder / "found", result, command="mixlab study toy", seconds=90.0, data={})
     return json.loads((folder / "found" / "results.json").read_text(encoding="utf-8"))
 
 

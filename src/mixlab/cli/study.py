@@ -15,6 +15,7 @@ from importlib import import_module
 from importlib.resources import files
 from inspect import Parameter, Signature, signature
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin, get_type_hints
 
 import typer
@@ -103,6 +104,7 @@ def _command(name: str) -> Callable[..., None]:
         from mixlab.studies.result import claims_table
         from mixlab.studies.stored_result import write_result
 
+        started = perf_counter()
         chosen = {option: given.pop(option) for option in common}
         data = given.pop("data", None)
         trust_given_code(*given.values())
@@ -115,7 +117,15 @@ def _command(name: str) -> Callable[..., None]:
         findings = ran.result.findings()
         of_trainings = {"tuned": chosen.get("tuned"), "speed": chosen.get("speed", "auto")}
         repeated = _command_line(name, {"data": data, **_changed(settings), **of_trainings})
-        write_result(folder, ran.result, command=repeated, trained=ran.trained, data=ran.data, notes=ran.notes)
+        write_result(
+            folder,
+            ran.result,
+            command=repeated,
+            seconds=perf_counter() - started,
+            trained=ran.trained,
+            data=ran.data,
+            notes=ran.notes,
+        )
         show([*([claims_table(findings)] if findings else []), *ran.result.tables()], chosen["format"])
         log = logger(quiet=False) if chosen["format"] != "table" else print
         for note in (*ran.notes, f"Report: {folder / 'report.html'}"):

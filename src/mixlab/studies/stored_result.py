@@ -23,6 +23,7 @@ def write_result(
     result: StudyResult,
     *,
     command: str,
+    seconds: float,
     trained: TrainedArms | None = None,
     data: Mapping[str, str | int | None],
     notes: Sequence[str] = (),
@@ -31,6 +32,7 @@ def write_result(
 
     folder    is created; it must not exist
     command   the command line that repeats the study
+    seconds   how long the command took; trainings from the store need none
     trained   the arms, for studies with trainings
     data      the fingerprint of the data, and the numbers of test images that were left out, by the reason
     notes     sentences about the data
@@ -43,6 +45,7 @@ def write_result(
             "title": result.title,
             "command": command,
             "date": date.today().isoformat(),
+            "seconds": seconds,
             "summary": result.summary.sentence,
             "notes": list(notes),
             "findings": [finding.to_dict() for finding in findings],
